@@ -1,0 +1,1 @@
+//! Alert state, notices, mails and their delivery: said once, and never lost.

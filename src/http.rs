@@ -1,0 +1,1 @@
+//! One request: connection, phases, classification, captures, checks.

@@ -1,0 +1,1 @@
+//! The expression grammar, thresholds and verdicts (pure).

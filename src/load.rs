@@ -1,0 +1,1 @@
+//! How much and when to send it: plans, executors and the pacer.

@@ -1,0 +1,4 @@
+//! Histograms, outcome counts and target stats of a run. Fixed in size and mergeable: a month of running is flat.
+
+pub mod data;
+pub mod hist;

@@ -1,0 +1,364 @@
+//! Everything that was measured in a run, or in a second of it: the workers fill one each, the run merges them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::hist::Hist;
+use crate::model::{
+    Name,
+    outcome::{Classified, DropReason, Outcome},
+    run::{HookCounts, IterationCounts, OutcomeCounts},
+};
+
+/// Different reasons, and different statuses, kept by name in a series; the rest is folded into `other`.
+pub const MAX_REASONS: usize = 16;
+
+/// The parts of a request's time, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timing {
+    /// Waiting for a connection of the pool.
+    Blocked,
+    /// Name resolution.
+    Dns,
+    /// TCP connect.
+    Connect,
+    /// TLS handshake.
+    Tls,
+    /// First byte written to first byte of the answer.
+    Ttfb,
+    /// First byte to last byte of the answer.
+    Transfer,
+}
+
+impl Timing {
+    /// All parts, in order.
+    pub const ALL: [Self; 6] = [Self::Blocked, Self::Dns, Self::Connect, Self::Tls, Self::Ttfb, Self::Transfer];
+
+    /// The word used in selectors, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Ttfb => "ttfb",
+            Self::Transfer => "transfer",
+        }
+    }
+}
+
+/// What a series is about. `group` is the dimension within the run (`level=2`, `part=over`), if the load has one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// Name of the step.
+    pub step: Name,
+    /// Dimension and value: `("level", "2")`.
+    pub group: Option<(Name, Name)>,
+}
+
+/// The requests of one step (and group).
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// Sent requests by [`Outcome::index`].
+    pub outcomes: [u64; 4],
+    /// Intended instant to last byte, by [`Outcome::index`]; interrupted ones have no latency.
+    pub latency: [Hist; 3],
+    /// First byte written to last byte read, by [`Outcome::index`].
+    pub service_time: [Hist; 3],
+    /// By [`Timing`]; a reused connection records no dns, connect and tls.
+    pub timing: [Hist; 6],
+    /// Reasons of rejected and failed requests.
+    pub reasons: BTreeMap<(Outcome, Name), u64>,
+    /// Answers by status.
+    pub status: BTreeMap<u16, u64>,
+    /// Bytes of requests and of answers, bodies and heads as far as known.
+    pub bytes: (u64, u64),
+    /// Connections opened and reused.
+    pub connections: (u64, u64),
+}
+
+impl Series {
+    /// Counts by outcome.
+    pub fn counts(&self) -> OutcomeCounts {
+        let [ok, rejected, failed, interrupted] = self.outcomes;
+        OutcomeCounts { ok, rejected, failed, interrupted }
+    }
+
+    /// Sent requests.
+    pub fn sent(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+
+    /// Adds everything that `other` holds.
+    pub fn merge(&mut self, other: &Self) {
+        add(&mut self.outcomes, &other.outcomes);
+        self.latency.iter_mut().zip(&other.latency).for_each(|(ours, theirs)| ours.merge(theirs));
+        self.service_time.iter_mut().zip(&other.service_time).for_each(|(ours, theirs)| ours.merge(theirs));
+        self.timing.iter_mut().zip(&other.timing).for_each(|(ours, theirs)| ours.merge(theirs));
+        for ((outcome, reason), count) in &other.reasons {
+            self.add_reason(*outcome, reason, *count);
+        }
+        for (status, count) in &other.status {
+            self.add_status(*status, *count);
+        }
+        self.bytes = (self.bytes.0 + other.bytes.0, self.bytes.1 + other.bytes.1);
+        self.connections = (self.connections.0 + other.connections.0, self.connections.1 + other.connections.1);
+    }
+
+    fn add_reason(&mut self, outcome: Outcome, reason: &Name, count: u64) {
+        let key = (outcome, reason.clone());
+        if let Some(seen) = self.reasons.get_mut(&key) {
+            *seen += count;
+        } else if self.reasons.len() < MAX_REASONS {
+            self.reasons.insert(key, count);
+        } else {
+            *self.reasons.entry((outcome, "other".into())).or_default() += count;
+        }
+    }
+
+    /// Status 0 stands for "other".
+    fn add_status(&mut self, status: u16, count: u64) {
+        let known = self.status.contains_key(&status) || self.status.len() < MAX_REASONS;
+        *self.status.entry(if known { status } else { 0 }).or_default() += count;
+    }
+}
+
+fn add<const N: usize>(ours: &mut [u64; N], theirs: &[u64; N]) {
+    ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+}
+
+/// One finished request.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// How it ended.
+    pub class: Classified,
+    /// Status, if there was an answer.
+    pub status: Option<u16>,
+    /// Intended instant to last byte.
+    pub latency: Duration,
+    /// First byte written to last byte read; zero if nothing was written.
+    pub service_time: Duration,
+    /// By [`Timing`]; `None` where the part did not happen.
+    pub timing: [Option<Duration>; 6],
+    /// Bytes sent and received.
+    pub bytes: (u64, u64),
+    /// Whether it went over a connection that had carried one before; `None` if it got none.
+    pub reused: Option<bool>,
+}
+
+/// A reading of one of the target's figures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StatPoint {
+    /// Seconds since the start of the run.
+    pub at: f64,
+    /// In the base unit.
+    pub value: f64,
+}
+
+/// The readings of one of the target's figures; at most [`StatSeries::MAX`], then every other one is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct StatSeries {
+    /// In order of time.
+    pub points: Vec<StatPoint>,
+    /// Readings that failed.
+    pub failed: u64,
+    stride: u32,
+    skipped: u32,
+}
+
+impl StatSeries {
+    /// Readings kept of one run.
+    pub const MAX: usize = 4096;
+
+    /// Adds a reading; a long run is thinned out evenly, its last reading always kept.
+    pub fn push(&mut self, point: StatPoint) {
+        if self.points.len() >= Self::MAX {
+            let mut keep = false;
+            self.points.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.stride = self.stride * 2 + 1;
+        }
+        if self.skipped < self.stride && self.points.len() > 1 {
+            self.skipped += 1;
+            *self.points.last_mut().expect("has two points") = point;
+        } else {
+            self.skipped = 0;
+            self.points.push(point);
+        }
+    }
+}
+
+/// Everything measured; additive, so that seconds make a run and workers make a whole.
+#[derive(Debug, Clone, Default)]
+pub struct RunData {
+    /// Requests by step and group.
+    pub series: BTreeMap<SeriesKey, Series>,
+    /// Planned but never sent, by [`DropReason`] (its position in `ALL`).
+    pub dropped: [u64; 4],
+    /// Iterations by how they ended.
+    pub iterations: IterationCounts,
+    /// Length of completed iterations.
+    pub iteration_time: Hist,
+    /// Our own lateness.
+    pub send_lag: Hist,
+    /// The target's own figures, by name. Times count from the start of the run, in whichever second they were read.
+    pub stats: BTreeMap<Name, StatSeries>,
+    /// Hook requests.
+    pub hooks: HookCounts,
+    /// Length of the measured window.
+    pub window: Duration,
+    /// Samples that could not be recorded.
+    pub samples_lost: u64,
+}
+
+impl RunData {
+    /// Records one finished request.
+    pub fn record(&mut self, key: &SeriesKey, sample: &Sample) {
+        if !self.series.contains_key(key) {
+            self.series.insert(key.clone(), Series::default());
+        }
+        let series = self.series.get_mut(key).expect("just inserted");
+        let index = sample.class.outcome.index();
+        series.outcomes[index] += 1;
+        if index < 3 {
+            series.latency[index].record(sample.latency);
+            series.service_time[index].record(sample.service_time);
+        }
+        for (hist, time) in series.timing.iter_mut().zip(sample.timing) {
+            if let Some(time) = time {
+                hist.record(time);
+            }
+        }
+        if !sample.class.reason.is_empty() {
+            series.add_reason(sample.class.outcome, &sample.class.reason, 1);
+        }
+        if let Some(status) = sample.status {
+            series.add_status(status, 1);
+        }
+        series.bytes = (series.bytes.0 + sample.bytes.0, series.bytes.1 + sample.bytes.1);
+        match sample.reused {
+            Some(true) => series.connections.1 += 1,
+            Some(false) => series.connections.0 += 1,
+            None => {}
+        }
+    }
+
+    /// Counts one planned request that was never sent.
+    pub fn drop_one(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    /// Sent requests.
+    pub fn sent(&self) -> u64 {
+        self.series.values().map(Series::sent).sum()
+    }
+
+    /// Dropped requests.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Planned requests: sent + dropped.
+    pub fn planned(&self) -> u64 {
+        self.sent() + self.dropped()
+    }
+
+    /// Counts by outcome over all steps.
+    pub fn counts(&self) -> OutcomeCounts {
+        self.total().counts()
+    }
+
+    /// All steps and groups as one series.
+    pub fn total(&self) -> Series {
+        let mut total = Series::default();
+        self.series.values().for_each(|series| total.merge(series));
+        total
+    }
+
+    /// Adds everything that `other` holds, its window too (seconds follow each other; for workers set it once).
+    pub fn merge(&mut self, other: &Self) {
+        for (key, series) in &other.series {
+            self.series.entry(key.clone()).or_default().merge(series);
+        }
+        add(&mut self.dropped, &other.dropped);
+        self.iterations.completed += other.iterations.completed;
+        self.iterations.failed += other.iterations.failed;
+        self.iterations.interrupted += other.iterations.interrupted;
+        self.iteration_time.merge(&other.iteration_time);
+        self.send_lag.merge(&other.send_lag);
+        for (name, theirs) in &other.stats {
+            let ours = self.stats.entry(name.clone()).or_default();
+            theirs.points.iter().for_each(|point| ours.push(*point));
+            ours.failed += theirs.failed;
+        }
+        self.hooks.ok += other.hooks.ok;
+        self.hooks.failed += other.hooks.failed;
+        self.window += other.window;
+        self.samples_lost += other.samples_lost;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(outcome: Outcome, reason: &str, status: u16) -> Sample {
+        Sample {
+            class: Classified { outcome, reason: reason.into() },
+            status: Some(status),
+            latency: Duration::from_millis(10),
+            service_time: Duration::from_millis(9),
+            timing: [None, None, None, None, Some(Duration::from_millis(8)), Some(Duration::from_millis(1))],
+            bytes: (100, 200),
+            reused: Some(true),
+        }
+    }
+
+    #[test]
+    fn the_ledger_adds_up_after_merging() {
+        let key = SeriesKey { step: "generate".into(), group: None };
+        let mut whole = RunData::default();
+        for second in 0..3 {
+            let mut data = RunData { window: Duration::from_secs(1), ..RunData::default() };
+            data.record(&key, &sample(Outcome::Ok, "", 200));
+            data.record(&key, &sample(Outcome::Rejected, "status_429", 429));
+            if second == 1 {
+                data.drop_one(DropReason::MaxInFlight);
+            }
+            whole.merge(&data);
+        }
+        assert_eq!((whole.planned(), whole.sent(), whole.dropped()), (7, 6, 1));
+        assert_eq!(whole.counts(), OutcomeCounts { ok: 3, rejected: 3, failed: 0, interrupted: 0 });
+        let total = whole.total();
+        assert_eq!(total.latency[0].count(), 3);
+        assert_eq!(total.reasons[&(Outcome::Rejected, "status_429".into())], 3);
+        assert_eq!(whole.window, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn reasons_and_statuses_are_bounded() {
+        let key = SeriesKey { step: "s".into(), group: None };
+        let mut data = RunData::default();
+        for n in 0..100u16 {
+            data.record(&key, &sample(Outcome::Failed, &format!("reason{n}"), 400 + n));
+        }
+        let series = &data.series[&key];
+        assert_eq!(series.reasons.len(), MAX_REASONS + 1);
+        assert_eq!(series.reasons.values().sum::<u64>(), 100);
+        assert_eq!(series.status.values().sum::<u64>(), 100);
+        assert!(series.status.len() <= MAX_REASONS + 1);
+    }
+
+    #[test]
+    fn a_long_run_of_readings_is_thinned_and_keeps_its_ends() {
+        let mut stats = StatSeries::default();
+        for n in 0..20_000u32 {
+            stats.push(StatPoint { at: f64::from(n), value: f64::from(n) });
+        }
+        assert!(stats.points.len() <= StatSeries::MAX);
+        assert_eq!(stats.points.first().map(|point| point.at), Some(0.0));
+        assert_eq!(stats.points.last().map(|point| point.at), Some(19_999.0));
+        assert!(stats.points.windows(2).all(|pair| pair[0].at < pair[1].at));
+    }
+}

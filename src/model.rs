@@ -1,0 +1,13 @@
+//! The words: values that every other room speaks in. No tokio, no I/O.
+
+pub mod clock;
+pub mod expr;
+pub mod outcome;
+pub mod run;
+pub mod scenario;
+pub mod schedule;
+pub mod template;
+pub mod units;
+
+/// A short immutable name, shared by everything that mentions it.
+pub type Name = std::sync::Arc<str>;

@@ -1,0 +1,367 @@
+//! A finished run as one document: what `--json` writes, the store keeps, the judge reads back and a mail quotes.
+//!
+//! The field names are those of the published form `plimsoll/run/1`. Times are seconds, sizes bytes, shares 0 to 1.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The `schema` field of every document written.
+pub const SCHEMA: &str = "plimsoll/run/1";
+
+/// What a run came to. The order is that of precedence when several apply to parts of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every threshold held.
+    Pass,
+    /// A threshold was breached.
+    Fail,
+    /// The generator was late or lost samples: what it measured cannot be trusted.
+    Invalid,
+    /// Nothing was measured.
+    NoData,
+    /// Stopped by a person or a signal.
+    Interrupted,
+}
+
+impl Verdict {
+    /// All verdicts, in the order in which tables show them.
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Fail, Self::Invalid, Self::NoData, Self::Interrupted];
+
+    /// The word used in JSON, metrics and pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Invalid => "invalid",
+            Self::NoData => "no_data",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What started a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A cron expression came due.
+    Cron,
+    /// An `every` period came due.
+    Every,
+    /// A person: `run`, `trigger` or the API.
+    Manual,
+    /// Another scenario ended.
+    After,
+    /// Always running.
+    Continuous,
+}
+
+/// What a threshold came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdResult {
+    /// It held.
+    Pass,
+    /// Between the warning and the failing limit.
+    Warn,
+    /// It was breached.
+    Fail,
+    /// There was nothing to judge.
+    NoData,
+    /// Not judged, and decides nothing (a baseline without history).
+    Skipped,
+}
+
+/// How loud a breach is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Look today.
+    Warning,
+    /// Get up.
+    #[default]
+    Critical,
+}
+
+impl Severity {
+    /// The word used in configuration, mails and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Counts by outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeCounts {
+    /// Answered as wanted.
+    pub ok: u64,
+    /// Refused by the target.
+    pub rejected: u64,
+    /// Ended in any other way.
+    pub failed: u64,
+    /// Cut by a person, a signal or an abort.
+    pub interrupted: u64,
+}
+
+impl OutcomeCounts {
+    /// `ok + rejected + failed`: what rates are shares of.
+    pub fn answered(&self) -> u64 {
+        self.ok + self.rejected + self.failed
+    }
+}
+
+/// A distribution of times, in seconds; quantiles are upper bounds of a two-digit histogram, min/max/mean exact.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimeStats {
+    /// Number of values.
+    pub count: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Iterations by how they ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IterationCounts {
+    /// Every step was reached and none ended the iteration.
+    pub completed: u64,
+    /// A failed or rejected step ended it.
+    pub failed: u64,
+    /// Cut by a person, a signal or an abort.
+    pub interrupted: u64,
+}
+
+/// Figures of one step, or of one group (`level=last`, `part=over`, …).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupStats {
+    /// Requests sent.
+    pub sent: u64,
+    /// By outcome.
+    pub outcomes: OutcomeCounts,
+    /// Latency by outcome, from the intended instant.
+    pub latency_s: BTreeMap<String, TimeStats>,
+}
+
+/// A figure of the target, read while the run went on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatSummary {
+    /// Unit of the values: `B`, `s`, `1` (share) or empty (a count).
+    pub unit: String,
+    /// Successful readings.
+    pub samples: u64,
+    /// Failed readings.
+    #[serde(default)]
+    pub failed: u64,
+    /// First value.
+    pub first: Option<f64>,
+    /// Last value.
+    pub last: Option<f64>,
+    /// Smallest value.
+    pub min: Option<f64>,
+    /// Largest value.
+    pub max: Option<f64>,
+    /// Median of the last tenth against the first tenth, minus one.
+    pub growth_ratio: Option<f64>,
+    /// Theil–Sen slope, per second.
+    pub slope_per_s: Option<f64>,
+    /// `leak`, `none` or `not_enough_data`.
+    pub trend: String,
+}
+
+/// One judged threshold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdReport {
+    /// As written.
+    pub expr: String,
+    /// Its name, or the slug of what it measures.
+    pub name: String,
+    /// Measured value, in `unit`; absent without data.
+    pub value: Option<f64>,
+    /// The limit, in `unit`.
+    pub limit: Option<f64>,
+    /// `s`, `ratio`, `B`, `1/s`, `B/s` or empty (a count).
+    pub unit: String,
+    /// Distance to the limit: 1 − value/limit for a ceiling, value/limit − 1 for a floor; below 0 is a breach.
+    pub margin_ratio: Option<f64>,
+    /// What it came to.
+    pub result: ThresholdResult,
+    /// How loud a breach is.
+    pub severity: Severity,
+    /// Added by default rather than written by the user.
+    #[serde(default)]
+    pub implicit: bool,
+    /// Runs in a row that must breach before the alert fires; gates the alert, never the verdict.
+    #[serde(default = "one")]
+    pub for_runs: u32,
+    /// A page to open when it is breached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How the generator itself fared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GeneratorReport {
+    /// `valid_if` held.
+    pub valid: bool,
+    /// CPU seconds used per second of the run.
+    pub cpu_ratio: f64,
+    /// Resident memory at the end, bytes.
+    pub rss_bytes: u64,
+    /// Open file descriptors at the end.
+    pub open_fds: u64,
+    /// Samples that could not be recorded.
+    pub samples_lost: u64,
+    /// Steps of the wall clock beyond 2 s.
+    pub clock_steps: u64,
+    /// Why it is not valid, in words.
+    pub reasons: Vec<String>,
+}
+
+/// The first request that did not go well, for the mail.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FailureSample {
+    /// Name of the step.
+    pub step: String,
+    /// `rejected` or `failed`.
+    pub outcome: String,
+    /// The reason's name.
+    pub reason: String,
+    /// Request line, secrets redacted.
+    pub request: String,
+    /// Status, if there was an answer.
+    pub status: Option<u16>,
+    /// What happened, in words (at most 300 characters).
+    pub detail: String,
+    /// The start of the answer's body, at most 1 KiB, control characters replaced.
+    pub body: String,
+    /// Seconds after the start of the run.
+    pub at_s: f64,
+}
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// UUIDv7: unique, and sorts by time.
+    pub run_id: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the target.
+    pub target: String,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The instant it was planned for.
+    pub due_at: Timestamp,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended, hooks included.
+    pub ended_at: Timestamp,
+    /// `ended_at − started_at`.
+    pub duration_s: f64,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Why, in words; empty for a pass.
+    pub reasons: Vec<String>,
+    /// Requests planned: sent + dropped.
+    pub planned: u64,
+    /// Requests sent: ok + rejected + failed + interrupted.
+    pub sent: u64,
+    /// Requests planned but not sent, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Sent requests by outcome.
+    pub outcomes: OutcomeCounts,
+    /// Rejected requests by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Failed requests by reason.
+    pub failed: BTreeMap<String, u64>,
+    /// Answers by HTTP status.
+    pub status: BTreeMap<String, u64>,
+    /// Iterations by how they ended.
+    pub iterations: IterationCounts,
+    /// Length of completed iterations, think time included.
+    pub iteration_s: TimeStats,
+    /// Answered requests per second in the measured window.
+    pub throughput_per_s: f64,
+    /// Intended instant to last byte, by outcome.
+    pub latency_s: BTreeMap<String, TimeStats>,
+    /// First byte written to last byte read, by outcome.
+    pub service_time_s: BTreeMap<String, TimeStats>,
+    /// Intended instant to the hand-over to the connection queue: our own lateness.
+    pub send_lag_s: TimeStats,
+    /// blocked, dns, connect, tls, ttfb, transfer.
+    pub timing_s: BTreeMap<String, TimeStats>,
+    /// By step.
+    pub steps: BTreeMap<String, GroupStats>,
+    /// By group (`level=last`, `part=over`, …).
+    pub groups: BTreeMap<String, GroupStats>,
+    /// The target's own figures.
+    pub stats: BTreeMap<String, StatSummary>,
+    /// Every threshold, judged.
+    pub thresholds: Vec<ThresholdReport>,
+    /// How the generator itself fared.
+    pub generator: GeneratorReport,
+    /// Hook requests (`before:`, `after:`) that went well and that did not.
+    #[serde(default)]
+    pub hooks: HookCounts,
+    /// The first request that did not go well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<FailureSample>,
+    /// Lines worth reading, such as a `classify` rule to paste.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+    /// Findings of a `limit` executor.
+    pub limit: Option<serde_json::Value>,
+    /// Seconds until a `recovery` was reached.
+    pub recovery_s: Option<f64>,
+    /// Findings of a `search` executor.
+    pub search: Option<serde_json::Value>,
+    /// The load as planned.
+    pub plan: serde_json::Value,
+    /// Hash of the scenario's configuration.
+    pub config_hash: String,
+    /// Version of Plimsoll.
+    pub version: String,
+    /// Seed of everything random in the run.
+    pub seed: u64,
+}
+
+/// Hook requests; they are in no rate and no count of the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookCounts {
+    /// Answered 2xx.
+    pub ok: u64,
+    /// Anything else.
+    pub failed: u64,
+}

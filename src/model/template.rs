@@ -1,0 +1,342 @@
+//! Templates with `${…}`: compiled once when the configuration is loaded, strict about undeclared variables.
+//!
+//! What stands between the braces is a minijinja expression (`${captured.id}`, `${n + 1}`, `${name | upper}`); the
+//! rest is literal, and `$${` is a literal `${`. Values come from untrusted answers too (captures), so the place where
+//! a template stands says how its values are made safe there: see [`Escape`].
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
+
+use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+
+use super::Name;
+
+/// Shared by all expressions: strict, and with a fuel limit so that no template runs for ever.
+static ENV: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut env = Environment::new();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    env.set_fuel(Some(10_000));
+    env
+});
+
+/// How a value is made safe where it is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escape {
+    /// As it is.
+    None,
+    /// Percent-encoded as one path segment or query value: a captured `../admin` stays one segment.
+    Path,
+    /// Refused if it holds control characters: no header can be split.
+    Header,
+}
+
+/// Why a template does not compile or render; `offset` counts bytes from the start of the template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// What is wrong.
+    pub message: String,
+    /// Where.
+    pub offset: usize,
+}
+
+/// A text with holes.
+#[derive(Debug, Clone)]
+pub struct Template {
+    source: Name,
+    escape: Escape,
+    parts: Arc<[Part]>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Hole { expr: Expression<'static, 'static>, source: String },
+}
+
+impl Template {
+    /// Compiles `source`.
+    pub fn compile(source: &str, escape: Escape) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut rest = source;
+        while let Some(at) = rest.find("${") {
+            let offset = source.len() - rest.len() + at;
+            if rest[..at].ends_with('$') {
+                text.push_str(&rest[..at - 1]);
+                text.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
+            text.push_str(&rest[..at]);
+            let inner = &rest[at + 2..];
+            let len = closing_brace(inner).ok_or_else(|| TemplateError {
+                message: "`${` is not closed: write `}`, or `$${` for a literal `${`".into(),
+                offset,
+            })?;
+            let hole = inner[..len].trim();
+            let expr = ENV.compile_expression_owned(hole.to_owned()).map_err(|error| TemplateError {
+                message: format!("`{hole}` is not an expression: {}", detail(&error)),
+                offset,
+            })?;
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(Part::Hole { expr, source: hole.to_owned() });
+            rest = &inner[len + 1..];
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        Ok(Self { source: source.into(), escape, parts: parts.into() })
+    }
+
+    /// A template without holes.
+    pub fn literal(text: &str) -> Self {
+        Self { source: text.into(), escape: Escape::None, parts: Arc::new([Part::Text(text.to_owned())]) }
+    }
+
+    /// As written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The text, if there are no holes: the hot path renders nothing.
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Names the template uses, as dotted paths (`n`, `vars.model`).
+    pub fn variables(&self) -> BTreeSet<String> {
+        let holes = self.parts.iter().filter_map(|part| match part {
+            Part::Hole { expr, .. } => Some(expr),
+            Part::Text(_) => None,
+        });
+        holes.flat_map(|expr| expr.undeclared_variables(true)).collect()
+    }
+
+    /// The text with its holes filled from `vars`.
+    pub fn render(&self, vars: &Value) -> Result<String, TemplateError> {
+        let mut out = String::with_capacity(self.source.len() + 16);
+        for part in &*self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Hole { expr, source } => {
+                    let value = eval(expr, source, vars)?;
+                    self.put(&mut out, &value, source)?;
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The value of a template that is one hole and nothing else: it keeps its type.
+    fn sole_value(&self, vars: &Value) -> Option<Result<Value, TemplateError>> {
+        match &*self.parts {
+            [Part::Hole { expr, source }] => Some(eval(expr, source, vars)),
+            _ => None,
+        }
+    }
+
+    fn put(&self, out: &mut String, value: &Value, source: &str) -> Result<(), TemplateError> {
+        let text = value.to_string();
+        match self.escape {
+            Escape::None => out.push_str(&text),
+            Escape::Path => percent_encode(&text, out),
+            Escape::Header if text.chars().any(char::is_control) => {
+                let message = format!("the value of `{source}` holds control characters, which a header cannot carry");
+                return Err(TemplateError { message, offset: 0 });
+            }
+            Escape::Header => out.push_str(&text),
+        }
+        Ok(())
+    }
+}
+
+fn eval(expr: &Expression<'static, 'static>, source: &str, vars: &Value) -> Result<Value, TemplateError> {
+    let value = expr
+        .eval(vars)
+        .map_err(|error| TemplateError { message: format!("`{source}`: {}", detail(&error)), offset: 0 })?;
+    if value.is_undefined() {
+        return Err(TemplateError { message: format!("`{source}` has no value"), offset: 0 });
+    }
+    Ok(value)
+}
+
+fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned)
+}
+
+/// Index of the `}` that ends an expression; braces within quotes or nested braces do not.
+fn closing_brace(text: &str) -> Option<usize> {
+    let (mut depth, mut quote) = (0u32, None);
+    let mut escaped = false;
+    for (index, c) in text.char_indices() {
+        match (quote, c) {
+            _ if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(q), c) if c == q => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') if depth == 0 => return Some(index),
+            (None, '}') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+/// RFC 3986: everything but unreserved characters.
+pub fn percent_encode(text: &str, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    if text == ".." || text == "." {
+        // A segment of dots alone would be resolved away by the server.
+        out.truncate(out.len() - text.len());
+        out.push_str(&"%2E".repeat(text.len()));
+    }
+}
+
+/// A JSON document whose strings are templates; a leaf that is just `"${x}"` keeps the type of x.
+#[derive(Debug, Clone)]
+pub enum JsonTemplate {
+    /// No holes in it: serialised once.
+    Fixed(Arc<serde_json::Value>, bytes::Bytes),
+    /// A string with holes.
+    Text(Template),
+    /// Elements.
+    Array(Vec<JsonTemplate>),
+    /// Members, in order.
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+impl JsonTemplate {
+    /// Compiles every string in `value`. The error's offset counts within the string that is at fault.
+    pub fn compile(value: &serde_json::Value) -> Result<Self, TemplateError> {
+        use serde_json::Value as Json;
+        let compiled = match value {
+            Json::String(text) if text.contains("${") => Self::Text(Template::compile(text, Escape::None)?),
+            Json::Array(items) => Self::Array(items.iter().map(Self::compile).collect::<Result<_, _>>()?),
+            Json::Object(map) => Self::Object(
+                map.iter().map(|(key, value)| Ok((key.clone(), Self::compile(value)?))).collect::<Result<_, _>>()?,
+            ),
+            other => return Ok(Self::fixed(other.clone())),
+        };
+        Ok(match &compiled {
+            Self::Array(items) if items.iter().all(Self::is_fixed) => Self::fixed(value.clone()),
+            Self::Object(members) if members.iter().all(|(_, value)| value.is_fixed()) => Self::fixed(value.clone()),
+            _ => compiled,
+        })
+    }
+
+    fn fixed(value: serde_json::Value) -> Self {
+        let text = value.to_string();
+        Self::Fixed(Arc::new(value), text.into())
+    }
+
+    fn is_fixed(&self) -> bool {
+        matches!(self, Self::Fixed(..))
+    }
+
+    /// Names the document uses.
+    pub fn variables(&self) -> BTreeSet<String> {
+        match self {
+            Self::Fixed(..) => BTreeSet::new(),
+            Self::Text(template) => template.variables(),
+            Self::Array(items) => items.iter().flat_map(Self::variables).collect(),
+            Self::Object(members) => members.iter().flat_map(|(_, value)| value.variables()).collect(),
+        }
+    }
+
+    /// The document as bytes, its holes filled from `vars`.
+    pub fn render(&self, vars: &Value) -> Result<bytes::Bytes, TemplateError> {
+        match self {
+            Self::Fixed(_, text) => Ok(text.clone()),
+            _ => Ok(self.value(vars)?.to_string().into()),
+        }
+    }
+
+    fn value(&self, vars: &Value) -> Result<serde_json::Value, TemplateError> {
+        Ok(match self {
+            Self::Fixed(value, _) => (**value).clone(),
+            Self::Text(template) => match template.sole_value(vars) {
+                Some(value) => serde_json::to_value(value?).map_err(|error| TemplateError {
+                    message: format!("`{}`: {error}", template.source()),
+                    offset: 0,
+                })?,
+                None => serde_json::Value::String(template.render(vars)?),
+            },
+            Self::Array(items) => items.iter().map(|item| item.value(vars)).collect::<Result<_, _>>()?,
+            Self::Object(members) => serde_json::Value::Object(
+                members.iter().map(|(key, value)| Ok((key.clone(), value.value(vars)?))).collect::<Result<_, _>>()?,
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::context;
+
+    use super::*;
+
+    fn render(source: &str, escape: Escape) -> Result<String, String> {
+        let vars = context! { n => 7, id => "../a b", bad => "x\r\ny", vars => context! { model => "llama2" } };
+        Template::compile(source, escape).and_then(|template| template.render(&vars)).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn renders() {
+        let check = |source: &str, escape, expected: &str| {
+            assert_eq!(render(source, escape).as_deref(), Ok(expected), "{source}")
+        };
+        check("plain", Escape::None, "plain");
+        check("Test ${n} of ${vars.model}", Escape::None, "Test 7 of llama2");
+        check("a $${n} b", Escape::None, "a ${n} b");
+        check("${n + 1}", Escape::None, "8");
+        check("${'}'}", Escape::None, "}");
+        check("/s/${id}/x", Escape::Path, "/s/..%2Fa%20b/x");
+        check("/s/${'..'}/x", Escape::Path, "/s/%2E%2E/x");
+        check("", Escape::None, "");
+    }
+
+    #[test]
+    fn refuses() {
+        let check = |source: &str, escape, part: &str| {
+            let error = render(source, escape).expect_err(source);
+            assert!(error.contains(part), "{source}: {error}");
+        };
+        check("${n", Escape::None, "not closed");
+        check("${n +}", Escape::None, "not an expression");
+        check("${nobody}", Escape::None, "nobody");
+        check("${bad}", Escape::Header, "control characters");
+    }
+
+    #[test]
+    fn json_keeps_types_and_escapes() {
+        let source = serde_json::json!({"n": "${n}", "text": "n=${n}", "quote": "${q}", "list": [1, "${n}"], "fixed": {"a": [1]}});
+        let template = JsonTemplate::compile(&source).expect("compiles");
+        let body = template.render(&context! { n => 7, q => "say \"hi\"" }).expect("renders");
+        assert_eq!(
+            std::str::from_utf8(&body).expect("UTF-8"),
+            r#"{"n":7,"text":"n=7","quote":"say \"hi\"","list":[1,7],"fixed":{"a":[1]}}"#
+        );
+        assert_eq!(template.variables(), BTreeSet::from(["n".to_owned(), "q".to_owned()]));
+    }
+}

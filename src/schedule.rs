@@ -1,0 +1,1 @@
+//! When a scenario is due: cron, zones, DST, overlap, misfire (pure).

@@ -1,0 +1,1 @@
+//! SQLite: runs, ledger, alert state, outbox.

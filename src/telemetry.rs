@@ -1,0 +1,1 @@
+//! One catalogue of metrics, shown as Prometheus text and as OTLP.

@@ -1,0 +1,1 @@
+//! The page, the API and the probes of life, on a thread of their own.
