@@ -6,6 +6,7 @@ pub mod outcome;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod settings;
 pub mod template;
 pub mod units;
 

@@ -1,1 +1,3 @@
-//! SQLite: runs, ledger, alert state, outbox.
+//! SQLite: runs, ledger, alert state, outbox. One thread owns the connection; everyone else holds a [`rows::Batch`] out to it.
+
+pub mod rows;

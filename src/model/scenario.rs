@@ -43,12 +43,22 @@ pub struct Scenario {
     pub thresholds: Vec<Threshold>,
     /// What must hold of the generator for latency and throughput to be trusted.
     pub valid_if: Vec<Threshold>,
-    /// Constants for templates: `${vars.x}`.
-    pub vars: Arc<serde_json::Value>,
+    /// Constants for templates, one object: `${vars.x}`, `${secret.x}`, `${env.X}`.
+    pub constants: Constants,
     /// Hash of everything above, as `sha256:…`.
     pub config_hash: String,
     /// Seed of everything random in its runs.
     pub seed: u64,
+}
+
+/// What templates may use besides what a run brings; holds secrets, so it shows nothing of itself.
+#[derive(Clone)]
+pub struct Constants(pub Arc<serde_json::Map<String, serde_json::Value>>);
+
+impl std::fmt::Debug for Constants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Constants(…)")
+    }
 }
 
 /// Whether rejections are wanted.

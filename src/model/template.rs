@@ -148,13 +148,12 @@ impl Template {
     fn put(&self, out: &mut String, value: &Value, source: &str) -> Result<(), TemplateError> {
         let text = value.to_string();
         match self.escape {
-            Escape::None => out.push_str(&text),
             Escape::Path => percent_encode(&text, out),
             Escape::Header if text.chars().any(char::is_control) => {
                 let message = format!("the value of `{source}` holds control characters, which a header cannot carry");
                 return Err(TemplateError { message, offset: 0 });
             }
-            Escape::Header => out.push_str(&text),
+            Escape::None | Escape::Header => out.push_str(&text),
         }
         Ok(())
     }
@@ -183,12 +182,11 @@ fn closing_brace(text: &str) -> Option<usize> {
             _ if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
             (Some(q), c) if c == q => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(c),
             (None, '{') => depth += 1,
             (None, '}') if depth == 0 => return Some(index),
             (None, '}') => depth -= 1,
-            (None, _) => {}
+            _ => {}
         }
     }
     None
@@ -304,7 +302,7 @@ mod tests {
     #[test]
     fn renders() {
         let check = |source: &str, escape, expected: &str| {
-            assert_eq!(render(source, escape).as_deref(), Ok(expected), "{source}")
+            assert_eq!(render(source, escape).as_deref(), Ok(expected), "{source}");
         };
         check("plain", Escape::None, "plain");
         check("Test ${n} of ${vars.model}", Escape::None, "Test 7 of llama2");
