@@ -1,4 +1,4 @@
 //! The integration tests: one binary, one module per subject.
 
-//mod deploy;
+mod deploy;
 mod tidy;

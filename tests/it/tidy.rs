@@ -212,7 +212,7 @@ impl Source {
         for (at, path) in crate_paths(&self.code) {
             if path != room && !path.starts_with(&format!("{room}::")) && !opens(&path) {
                 let at = line(&self.code, at);
-                let allowed = allowed.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(", ");
+                let allowed = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 found.push(format!(
                     "{}:{at}: `{room}` does not import crate::{path} (allowed: {allowed}): pass a value in, or move the code",
                     self.path
@@ -352,7 +352,7 @@ fn unknown_metrics(path: &str, text: &str, known: &BTreeSet<&str>) -> Vec<String
 /// The reader itself: each rule finds what it is there for, where it is, and nothing in comments, strings and tests.
 #[test]
 fn each_rule_finds_its_violation() {
-    let text = r###"//! crate::web, tokio
+    let text = r##"//! crate::web, tokio
 use crate::{model::Name, store::{db::Store, rows}};
 const C: char = '"'; const S: &str = "crate::web \" println!"; const R: &str = r#"fn x() { " } crate::cli"#;
 fn f<'a>(x: &'a str) -> tokio::Instant { println!("{x}"); #[allow(dead_code)] super::super::g() }
@@ -363,7 +363,7 @@ mod tests {
 fn long() {
     crate::daemon::start();
 }
-"###;
+"##;
     let long =
         text.replace("    crate::daemon::start();\n", &format!("    crate::daemon::start();{}", "\n".repeat(FN_LINES)));
     let found = |place: &str| {
