@@ -1,0 +1,64 @@
+//! The words of the grammar, and what was probably meant by one that is not among them.
+
+/// Aggregations, as written before the parenthesis; `p95` stands for every `p` and a number.
+pub const AGGREGATIONS: [&str; 17] = [
+    "count", "rate", "rps", "avg", "mean", "min", "max", "med", "median", "p95", "first", "last", "growth", "slope",
+    "increase", "drift", "baseline",
+];
+
+/// Built-in metrics; any other name is a stat of the target or a custom metric.
+pub const METRICS: [&str; 15] = [
+    "latency",
+    "service_time",
+    "send_lag",
+    "iteration",
+    "timing",
+    "requests",
+    "sent",
+    "planned",
+    "dropped",
+    "ok",
+    "rejected",
+    "failed",
+    "interrupted",
+    "iterations",
+    "samples_lost",
+];
+
+/// Built-in keys of selectors; any other name is a tag.
+pub const SELECTORS: [&str; 11] =
+    ["step", "status", "outcome", "reason", "timing", "level", "part", "phase", "user", "burst", "resource"];
+
+/// The candidate that was probably meant by `word`, if one is close.
+pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    let bound = (lower.chars().count() / 3).clamp(1, 3);
+    let scored = candidates.into_iter().map(|name| (strsim::damerau_levenshtein(&lower, name), name));
+    scored.filter(|(distance, _)| *distance <= bound).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+}
+
+/// The candidate of which `word` is surely a slip of the pen: one letter off. For names that may also be the user's own.
+pub(super) fn slip<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() < 4 {
+        return None;
+    }
+    candidates.into_iter().find(|name| strsim::damerau_levenshtein(word, name) == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_words_are_suggested() {
+        let check = |word: &str, expected: Option<&str>| assert_eq!(suggest(word, METRICS), expected, "{word}");
+        check("latncy", Some("latency"));
+        check("Latency", Some("latency"));
+        check("rejections", None);
+        check("serviec_time", Some("service_time"));
+        check("memory", None);
+        assert_eq!(slip("request", METRICS), Some("requests"));
+        assert_eq!(slip("queued", METRICS), None);
+        assert_eq!(slip("usr", SELECTORS), None);
+    }
+}
