@@ -176,6 +176,24 @@ fn compose_is_complete() {
     }
 }
 
+/// The binary itself understands the configurations and the command lines that are shipped.
+#[test]
+fn binary_takes_what_is_shipped() {
+    let plimsoll = env!("CARGO_BIN_EXE_plimsoll");
+    if run(Command::new(plimsoll).arg("--version")).is_empty() {
+        return println!("skipped: the command line does not exist yet");
+    }
+    for config in ["deploy/kubernetes/plimsoll.yaml", "deploy/compose/plimsoll.yaml"] {
+        run(Command::new(plimsoll).args(["check", "--config"]).arg(root().join(config)));
+    }
+    assert!(run(Command::new(plimsoll).args(["daemon", "--help"])).contains("--config"));
+    let Some(compose) = yaml("deploy/compose.yaml") else { return };
+    let help = run(Command::new(plimsoll).args(["target", "--help"]));
+    for word in compose["services"]["target"]["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()) {
+        assert!(!word.starts_with("--") || help.contains(word), "plimsoll target has no {word}:\n{help}");
+    }
+}
+
 #[test]
 fn image_is_non_root_and_has_no_shell_form() {
     let text = read("deploy/Dockerfile");
