@@ -4,19 +4,30 @@
 //! compiled, when the configuration is loaded, so that a run only evaluates. `docs/expressions.md` has the grammar.
 
 mod check;
+mod evaluate;
 mod expect;
+mod history;
 mod lex;
 mod names;
 mod parse;
 mod parse_expect;
 mod parse_threshold;
+mod select;
+mod slug;
+pub mod trend;
+mod verdict;
+mod window;
 
 pub use check::check_units;
+pub use evaluate::{Evidence, History, MIN_BASELINE, evaluate, sentence};
 pub use expect::ResponseView;
 pub use lex::ExprError;
 pub use names::{AGGREGATIONS, METRICS, SELECTORS, suggest};
 pub use parse_expect::parse_expect;
 pub use parse_threshold::parse_threshold;
+pub use trend::stat_summary;
+pub use verdict::{default_valid_if, exit_code, implicit_thresholds, invalid_reasons, verdict};
+pub use window::{Abort, Breach, WindowJudge};
 
 #[cfg(test)]
 mod parse_tests;

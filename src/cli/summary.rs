@@ -159,21 +159,12 @@ fn steps(run: &RunSummary) -> String {
 fn stats(run: &RunSummary) -> String {
     let mut table = table(&["target", "readings", "first", "last", "min", "max"]);
     for (name, stat) in &run.stats {
-        let unit = unit_of(&stat.unit);
+        let unit = Unit::named(&stat.unit);
         let figures = [stat.first, stat.last, stat.min, stat.max].map(|value| value.map_or("-".to_owned(), |v| human(v, unit)));
         let readings = if stat.failed > 0 { format!("{} ({} failed)", stat.samples, stat.failed) } else { stat.samples.to_string() };
         table.add_row([vec![name.clone(), readings], figures.to_vec()].concat());
     }
     show(&table)
-}
-
-/// The unit that a document names.
-pub fn unit_of(name: &str) -> Unit {
-    let all = [Unit::Seconds, Unit::Ratio, Unit::Points, Unit::Bytes, Unit::PerSecond, Unit::BytesPerSecond];
-    match name {
-        "1" => Unit::Ratio,
-        name => all.into_iter().find(|unit| unit.as_str() == name).unwrap_or(Unit::Count),
-    }
 }
 
 fn thresholds(run: &RunSummary, paint: &Paint) -> String {
@@ -194,5 +185,5 @@ fn thresholds(run: &RunSummary, paint: &Paint) -> String {
 }
 
 fn value(threshold: &ThresholdReport) -> String {
-    threshold.value.map_or_else(|| "no data".to_owned(), |value| human(value, unit_of(&threshold.unit)))
+    threshold.value.map_or_else(|| "no data".to_owned(), |value| human(value, Unit::named(&threshold.unit)))
 }

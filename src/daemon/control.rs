@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     alert::{self, Alerts, Turn},
-    judge::trend::unit_named,
     load::{judging::History, report, run::RunEvent},
     measure::data::RunData,
     model::{
@@ -239,7 +238,8 @@ impl Control {
         for change in &turn.transitions {
             self.metrics.transition(&change.scenario, &change.alert, change.state.as_str());
             let (state, severity) = (change.state.as_str(), change.severity.as_str());
-            self.effects.push(Effect::Log(format!("alert {} of {} is {state} ({severity})", change.alert, change.scenario)));
+            self.effects
+                .push(Effect::Log(format!("alert {} of {} is {state} ({severity})", change.alert, change.scenario)));
         }
         self.effects.extend(turn.problems.into_iter().map(Effect::Log));
         self.alert_next = turn.next;
@@ -372,7 +372,7 @@ impl Control {
         self.metrics.in_flight(&scenario, 0);
         for (stat, summary) in &run.stats {
             if let Some(value) = summary.last {
-                self.metrics.target_stat(&run.target, stat, unit_named(&summary.unit), value);
+                self.metrics.target_stat(&run.target, stat, Unit::named(&summary.unit), value);
             }
         }
         if let Some(facts) = self.facts(&scenario) {

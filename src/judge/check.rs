@@ -173,7 +173,7 @@ fn aggregate_dim(aggregate: &Aggregate, units: Option<&BTreeMap<Name, Unit>>, at
     };
     let own = units.and_then(|units| units.get(name)).copied();
     Ok(match (aggregate.by, own) {
-        (Aggregation::Share, _) | (Aggregation::Growth { absolute: false }, _) => Dim::Is(Unit::Ratio),
+        (Aggregation::Share | Aggregation::Growth { absolute: false }, _) => Dim::Is(Unit::Ratio),
         (Aggregation::PerSecond, _) => Dim::Is(Unit::PerSecond),
         (Aggregation::Slope, Some(unit)) => match unit {
             Unit::Count => Dim::Is(Unit::PerSecond),
@@ -203,13 +203,13 @@ fn math_dim(left: Dim, operator: Operator, right: Dim) -> Option<Dim> {
     let scalar = |dim: Dim| matches!(dim, Is(Unit::Count | Unit::Ratio));
     match operator {
         Operator::Add | Operator::Sub => match (left, right) {
-            (Open, Is(Unit::Points)) | (Is(Unit::Ratio), Is(Unit::Points)) => Some(Is(Unit::Ratio)),
+            (Open | Is(Unit::Ratio), Is(Unit::Points)) => Some(Is(Unit::Ratio)),
             (Is(_), Is(Unit::Points)) if left != right => None,
             (Open, other) | (other, Open) => Some(other),
             _ => (left == right).then_some(left),
         },
         Operator::Mul if left == Is(Unit::Count) => Some(right),
-        Operator::Mul if right == Is(Unit::Count) || scalar(right) => Some(left),
+        Operator::Mul if scalar(right) => Some(left),
         Operator::Mul => scalar(left).then_some(right),
         Operator::Div => match (left, right) {
             (_, Is(Unit::Count)) => Some(left),
@@ -241,4 +241,15 @@ fn example(unit: Unit) -> &'static str {
         Unit::PerSecond => "100/s",
         Unit::BytesPerSecond => "1MB/h",
     }
+}
+
+/// The unit in which a threshold's value is reported: the left side's, or else the limit's.
+pub(super) fn unit_of(left: &Measure, right: &Measure, units: &BTreeMap<Name, Unit>) -> Unit {
+    [left, right]
+        .into_iter()
+        .find_map(|side| match dim(side, Some(units), 0) {
+            Ok(Dim::Is(unit)) => Some(unit),
+            _ => None,
+        })
+        .unwrap_or(Unit::Count)
 }

@@ -1,6 +1,6 @@
 //! Evaluates a condition on one response. Nothing is parsed that the condition does not ask for.
 
-use std::{borrow::Cow, cell::OnceCell, time::Duration};
+use std::{borrow::Cow, cell::OnceCell, cmp::Ordering, time::Duration};
 
 use serde_json::Value;
 
@@ -270,7 +270,7 @@ fn as_number(found: &Found<'_>) -> Option<f64> {
 fn equal(left: &Found<'_>, right: &Found<'_>) -> bool {
     match (left, right) {
         (Found::Number(status), Found::Class(digit)) | (Found::Class(digit), Found::Number(status)) => {
-            (*status / 100.0).floor() == f64::from(*digit)
+            *status as u16 / 100 == *digit
         }
         (Found::Text(left), Found::Text(right)) => left == right,
         (Found::Json(left), Found::Json(right)) => same_json(left, right),
@@ -280,7 +280,7 @@ fn equal(left: &Found<'_>, right: &Found<'_>) -> bool {
             _ => false,
         },
         _ => match (as_number(left), as_number(right)) {
-            (Some(left), Some(right)) => left.total_cmp(&right).is_eq() || left == right,
+            (Some(left), Some(right)) => left.partial_cmp(&right).is_some_and(Ordering::is_eq),
             _ => false,
         },
     }

@@ -231,7 +231,6 @@ impl<'a> Lexer<'a> {
                 (Some(_), _) if escaped => escaped = false,
                 (Some(_), b'\\') => escaped = true,
                 (Some(open), _) if open == byte => quote = None,
-                (Some(_), _) => {}
                 (None, b'"' | b'\'') => quote = Some(byte),
                 (None, b'[') => depth += 1,
                 (None, b']') if depth == 1 => {
@@ -239,7 +238,7 @@ impl<'a> Lexer<'a> {
                     return Ok(());
                 }
                 (None, b']') => depth -= 1,
-                (None, _) => {}
+                _ => {}
             }
         }
         Err(ExprError::new(start, "a bracket of the JSONPath is not closed").help("close it with `]`"))

@@ -201,10 +201,10 @@ impl Parser<'_> {
                     _ => Err(ExprError::new(at, "expected a number after `-`")),
                 }
             }
-            Kind::Number(quantity) => self.literal(Operand::Number(quantity)),
-            Kind::Class(digit) => self.literal(Operand::Class(digit)),
-            Kind::Text(text) => self.literal(Operand::Text(text.into())),
-            Kind::Group(group) if groups => self.literal(Operand::Group(group)),
+            Kind::Number(quantity) => Ok(self.literal(Operand::Number(quantity))),
+            Kind::Class(digit) => Ok(self.literal(Operand::Class(digit))),
+            Kind::Text(text) => Ok(self.literal(Operand::Text(text.into()))),
+            Kind::Group(group) if groups => Ok(self.literal(Operand::Group(group))),
             Kind::Group(group) => Err(ExprError::new(at, format!("${group} is a group of a match, and there is none"))
                 .help(r"groups are for all(body =~ /Agent (\d+)/, $1 == vu)")),
             Kind::Path(text) => {
@@ -219,9 +219,9 @@ impl Parser<'_> {
         }
     }
 
-    fn literal(&mut self, operand: Operand) -> Result<Operand, ExprError> {
+    fn literal(&mut self, operand: Operand) -> Operand {
         self.take();
-        Ok(operand)
+        operand
     }
 
     fn word(&mut self, word: &str, at: usize) -> Result<Operand, ExprError> {

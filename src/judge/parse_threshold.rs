@@ -7,6 +7,7 @@ use super::{
     lex::{ExprError, Kind, Token},
     names::{AGGREGATIONS, METRICS, SELECTORS, slip, suggest},
     parse::{Parser, whole_regex},
+    slug::slug,
 };
 use crate::model::{
     expr::{Aggregate, Aggregation, Dimension, Measure, Metric, Operator, Pattern, Selector, Threshold},
@@ -17,6 +18,9 @@ use crate::model::{
 
 /// Longest window, so that a judge's memory is bounded.
 const MAX_WINDOW: Duration = Duration::from_hours(1);
+
+/// The quantiles in a run's summary, which is all that is left of a past run.
+const KEPT_QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
 
 const EXAMPLE: &str = "write a threshold such as p95(latency) < 2s or rate(rejected) <= 5%";
 
@@ -31,7 +35,12 @@ pub fn parse_threshold(src: &str) -> Result<Threshold, ExprError> {
     };
     let right_at = parser.at();
     let mut right = parser.sum()?;
+    let window_at = parser.at();
     let (over, hold) = parser.window()?;
+    let drifts = |side: &Measure| side.any(&|part| matches!(part, Measure::Drift(_)));
+    if over.is_some() && (drifts(&left) || drifts(&right)) {
+        return Err(ExprError::new(window_at, "`drift` looks at the whole run").help("leave out `over`"));
+    }
     if *parser.peek() != Kind::End {
         let error = parser.unexpected("`over` or the end");
         return Err(match parser.peek() {
@@ -138,6 +147,12 @@ impl Parser<'_> {
             if nested || !alone {
                 let error = ExprError::new(inner_at, format!("`{word}` takes one aggregation"));
                 return Err(error.help(format!("write {word}(p95(latency))")));
+            }
+            if let (Measure::Of(Aggregate { by: Aggregation::Quantile(q), .. }), "baseline") = (&inner, word)
+                && !KEPT_QUANTILES.iter().any(|kept| (kept - q).abs() < 1e-9)
+            {
+                let error = ExprError::new(inner_at, "this percentile is not kept of past runs");
+                return Err(error.help("p50, p90, p95, p99 and p99.9 are"));
             }
             let inner = Box::new(inner);
             return Ok(if word == "drift" { Measure::Drift(inner) } else { Measure::Baseline(inner) });
@@ -279,7 +294,7 @@ fn aggregation(word: &str, at: usize) -> Result<Aggregation, ExprError> {
             if let Some(percent) = word.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok()) {
                 // p999 is the usual shorthand of p(99.9).
                 let percent = if percent > 100.0 && word.starts_with("p99") && !word.contains('.') {
-                    percent / 10_f64.powi(word.len() as i32 - 3)
+                    percent / 10_f64.powf(word.len() as f64 - 3.0)
                 } else {
                     percent
                 };
@@ -403,71 +418,5 @@ fn apply(side: &mut Measure, per_second: bool, ratio: bool) {
             apply(left, per_second, ratio);
             apply(right, per_second, ratio);
         }
-    }
-}
-
-/// Aggregation, metric and selectors as a metric label: `p95_latency_level_last`.
-fn slug(measure: &Measure) -> String {
-    let text = match measure {
-        Measure::Number(_) => String::new(),
-        Measure::Of(aggregate) => aggregate_slug(aggregate),
-        Measure::Drift(inner) => format!("drift_{}", slug(inner)),
-        Measure::Baseline(inner) => format!("baseline_{}", slug(inner)),
-        Measure::Math(left, _, right) => {
-            [slug(left), slug(right)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
-        }
-    };
-    text.chars().take(100).collect()
-}
-
-fn aggregate_slug(aggregate: &Aggregate) -> String {
-    let by = match aggregate.by {
-        Aggregation::Count => "count".to_owned(),
-        Aggregation::Share => "rate".to_owned(),
-        Aggregation::PerSecond => "rps".to_owned(),
-        Aggregation::Mean => "avg".to_owned(),
-        Aggregation::Min => "min".to_owned(),
-        Aggregation::Max => "max".to_owned(),
-        Aggregation::Quantile(q) => format!("p{}", (q * 1e8).round() / 1e6),
-        Aggregation::First => "first".to_owned(),
-        Aggregation::Last => "last".to_owned(),
-        Aggregation::Growth { .. } => "growth".to_owned(),
-        Aggregation::Slope => "slope".to_owned(),
-        Aggregation::Increase => "increase".to_owned(),
-    };
-    let mut words = vec![by, metric_name(&aggregate.metric).to_owned()];
-    for selector in &aggregate.selectors {
-        words.push(selector.by.as_str().to_owned());
-        if selector.negated {
-            words.push("not".to_owned());
-        }
-        words.push(match &selector.value {
-            Pattern::Is(value) => value.to_string(),
-            Pattern::Class(class) => format!("{class}xx"),
-            Pattern::Matches(regex) => regex.as_str().to_owned(),
-        });
-    }
-    let joined = words.join("_").replace('.', "").to_lowercase();
-    let clean = joined.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    clean.collect::<Vec<_>>().join("_")
-}
-
-/// As written.
-fn metric_name(metric: &Metric) -> &str {
-    match metric {
-        Metric::Requests => "requests",
-        Metric::Sent => "sent",
-        Metric::Planned => "planned",
-        Metric::Dropped => "dropped",
-        Metric::Outcome(outcome) => outcome.as_str(),
-        Metric::Iterations => "iterations",
-        Metric::Iteration => "iteration",
-        Metric::Latency => "latency",
-        Metric::ServiceTime => "service_time",
-        Metric::SendLag => "send_lag",
-        Metric::Timing => "timing",
-        Metric::SamplesLost => "samples_lost",
-        Metric::ClockSteps => "clock_steps",
-        Metric::Stat(name) => name,
     }
 }

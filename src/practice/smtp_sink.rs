@@ -137,6 +137,7 @@ async fn accept(
 
 /// One client, until it quits, breaks off or is silent for too long.
 async fn serve(stream: TcpStream, inbox: Arc<watch::Sender<Inbox>>, directory: Option<Arc<Path>>) -> Option<()> {
+    let _ = stream.set_nodelay(true);
     let mut stream = BufStream::new(stream);
     let mut dialogue = Dialogue::default();
     lines::write(&mut stream, "220 plimsoll practice sink ESMTP\r\n").await?;

@@ -1,4 +1,7 @@
-//! The integration tests: one binary, one module per subject.
+//! Tests on real components: one binary, so that it links once.
 
+mod components;
 mod deploy;
+mod practice;
+mod support;
 mod tidy;

@@ -1,0 +1,115 @@
+//! What a run comes to, and what is held against it without being asked for.
+//!
+//! First match wins: interrupted, fail by what lateness cannot cause, invalid, fail by latency or throughput, no data,
+//! pass. So an outage is never "invalid", our own lateness never a breach, and a run that measured nothing never a pass.
+
+use super::{
+    evaluate::{Evidence, evaluate, sentence},
+    parse_threshold::parse_threshold,
+};
+use crate::model::{
+    expr::{Aggregate, Aggregation, Measure, Metric, Threshold},
+    outcome::Outcome,
+    run::{ThresholdReport, ThresholdResult, Verdict},
+    scenario::{Executor, Load},
+};
+
+/// Thresholds that hold without being written: a share of ok requests until one names ok, rejected or failed or the
+/// overload is intended, and always that anything was ok, unless a threshold counts that itself.
+pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Vec<Threshold> {
+    let mut added = Vec::new();
+    if !overload && !own.iter().any(Threshold::names_outcome) {
+        added.push(default_threshold(if probe { "rate(ok) == 100%" } else { "rate(ok) >= 99%" }));
+    }
+    if !own.iter().any(|threshold| counts_ok(&threshold.left)) {
+        added.push(default_threshold("count(ok) > 0"));
+    }
+    for threshold in &mut added {
+        if own.iter().any(|other| other.name == threshold.name) {
+            threshold.name = format!("implicit_{}", threshold.name).into();
+        }
+    }
+    added
+}
+
+/// `count(ok)`, of all of them.
+fn counts_ok(measure: &Measure) -> bool {
+    matches!(measure, Measure::Of(Aggregate { by: Aggregation::Count, metric: Metric::Outcome(Outcome::Ok), selectors, .. })
+        if selectors.is_empty())
+}
+
+/// What must hold of the generator where `valid_if` says nothing: no samples lost, no step of the clock beyond 2 s, and
+/// from 100 requests on p99(send_lag) within 50 ms or a tenth of the period, whichever is longer.
+pub fn default_valid_if(load: &Load) -> Vec<Threshold> {
+    let period_ms = match &load.executor {
+        Executor::ConstantArrivalRate { rate, .. } => 1000.0 / rate.per_second(),
+        _ => 0.0,
+    };
+    let limit = (period_ms / 10.0).clamp(50.0, 3_600_000.0);
+    let lag = default_threshold(&format!("p99(send_lag) <= {}ms", limit.round()));
+    vec![
+        default_threshold("count(samples_lost) == 0"),
+        default_threshold("count(clock_steps) == 0"),
+        Threshold { min_samples: 100, ..lag },
+    ]
+}
+
+fn default_threshold(src: &str) -> Threshold {
+    let threshold = parse_threshold(src).expect("the default thresholds are constant and valid");
+    Threshold { implicit: true, ..threshold }
+}
+
+/// Why what was measured cannot be trusted, in words; empty where `valid_if` holds. What has no data says nothing.
+pub fn invalid_reasons(valid_if: &[Threshold], evidence: &Evidence<'_>) -> Vec<String> {
+    let judged = valid_if.iter().map(|threshold| (threshold, evaluate(threshold, evidence)));
+    let failed = judged.filter(|(_, report)| report.result == ThresholdResult::Fail);
+    failed.map(|(threshold, report)| sentence(threshold, &report)).collect()
+}
+
+/// What the run comes to, and why in sentences; a pass has no reasons. `sent` is the number of requests sent.
+pub fn verdict(
+    interrupted: bool,
+    thresholds: &[(Threshold, ThresholdReport)],
+    invalid_reasons: &[String],
+    sent: u64,
+) -> (Verdict, Vec<String>) {
+    let sentences = |wanted: &dyn Fn(&Threshold, ThresholdResult) -> bool| -> Vec<String> {
+        let chosen = thresholds.iter().filter(|(threshold, report)| wanted(threshold, report.result));
+        chosen.map(|(threshold, report)| sentence(threshold, report)).collect()
+    };
+    if interrupted {
+        return (Verdict::Interrupted, vec!["stopped by a person or a signal before its planned end".to_owned()]);
+    }
+    let certain = sentences(&|threshold, result| result == ThresholdResult::Fail && !threshold.is_about_time());
+    let of_time = sentences(&|threshold, result| result == ThresholdResult::Fail && threshold.is_about_time());
+    let no_data = sentences(&|_, result| result == ThresholdResult::NoData);
+    if !certain.is_empty() {
+        let more = if invalid_reasons.is_empty() {
+            of_time
+        } else {
+            vec![format!("latency and throughput say nothing: {}", invalid_reasons.join("; "))]
+        };
+        return (Verdict::Fail, [certain, more].concat());
+    }
+    if !invalid_reasons.is_empty() {
+        return (Verdict::Invalid, invalid_reasons.to_vec());
+    }
+    if !of_time.is_empty() {
+        return (Verdict::Fail, of_time);
+    }
+    if sent == 0 {
+        return (Verdict::NoData, [vec!["nothing was sent".to_owned()], no_data].concat());
+    }
+    if no_data.is_empty() { (Verdict::Pass, Vec::new()) } else { (Verdict::NoData, no_data) }
+}
+
+/// The exit code of `run` for a verdict.
+pub fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::Fail => 99,
+        Verdict::Interrupted => 105,
+        Verdict::Invalid => 111,
+        Verdict::NoData => 112,
+    }
+}

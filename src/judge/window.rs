@@ -1,0 +1,298 @@
+//! Judges during the run: thresholds `over W [for H]`, those that abort the run, and the course of the run for `drift`.
+//! Fed once a second with that second's measurements, of which it keeps only what its thresholds ask for; memory is
+//! bounded, because old seconds are merged into at most 120 buckets per window.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::evaluate::{Evidence, History, judge, sentence};
+use crate::{
+    measure::data::{RunData, Series, StatSeries},
+    model::{
+        Name,
+        expr::{Measure, Metric, Threshold},
+        run::{ThresholdReport, ThresholdResult},
+    },
+};
+
+/// Most buckets of a window.
+const BUCKETS: u32 = 120;
+
+/// Windows that `drift` looks at.
+const COURSE: usize = 20;
+
+/// Slices of the run that are kept for `drift`; beyond it each two become one.
+const SLICES: usize = 4 * COURSE;
+
+/// A reason to end the run now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abort {
+    /// Name of the threshold.
+    pub threshold: Name,
+    /// In words.
+    pub reason: String,
+}
+
+/// A breach found during the run; it stands whatever comes later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Breach {
+    /// When it was certain, since the start of the run.
+    pub at: Duration,
+    /// As judged then.
+    pub report: ThresholdReport,
+}
+
+/// Judges during the run.
+#[derive(Debug)]
+pub struct WindowJudge {
+    rules: Vec<Rule>,
+    course: Option<Course>,
+    history: Arc<History>,
+    elapsed: Duration,
+}
+
+impl WindowJudge {
+    /// A judge of those thresholds that are judged during the run; the others are passed over.
+    pub fn new(thresholds: &[Threshold], history: Arc<History>) -> Self {
+        let drifts = |threshold: &&Threshold| {
+            let drift = |side: &Measure| side.any(&|part| matches!(part, Measure::Drift(_)));
+            drift(&threshold.left) || drift(&threshold.right)
+        };
+        let drifting: Vec<&Threshold> = thresholds.iter().filter(drifts).collect();
+        let course = (!drifting.is_empty()).then(|| Course::new(Needs::of(&drifting)));
+        let during = thresholds.iter().filter(|threshold| threshold.over.is_some() || threshold.abort_on_fail);
+        Self { rules: during.map(Rule::new).collect(), course, history, elapsed: Duration::ZERO }
+    }
+
+    /// Whether there is nothing to judge during the run: it need not be fed.
+    pub fn is_idle(&self) -> bool {
+        self.rules.is_empty() && self.course.is_none()
+    }
+
+    /// Takes in what was measured since the last call; `elapsed` is the time since the start of the run. The first
+    /// breach of a threshold that aborts is told once.
+    pub fn push(&mut self, second: &RunData, elapsed: Duration) -> Option<Abort> {
+        let length = elapsed.saturating_sub(self.elapsed);
+        self.elapsed = elapsed;
+        if let Some(course) = &mut self.course {
+            course.push(second, length);
+        }
+        let mut abort = None;
+        for rule in &mut self.rules {
+            let found = rule.push(second, length, elapsed, &self.history);
+            abort = abort.or(found);
+        }
+        abort
+    }
+
+    /// The breach of a threshold, if one was found.
+    pub fn breached(&self, name: &str) -> Option<&Breach> {
+        self.rule(name)?.breach.as_ref()
+    }
+
+    /// What a threshold last came to; `None` before its window was full.
+    pub fn latest(&self, name: &str) -> Option<&ThresholdReport> {
+        self.rule(name)?.latest.as_ref()
+    }
+
+    fn rule(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| *rule.threshold.name == *name)
+    }
+
+    /// The run in at most 20 parts of about the same length, for `drift`.
+    pub(super) fn course(&self) -> Vec<RunData> {
+        self.course.as_ref().map(Course::parts).unwrap_or_default()
+    }
+}
+
+/// One threshold that is judged during the run.
+#[derive(Debug)]
+struct Rule {
+    threshold: Threshold,
+    needs: Needs,
+    /// The window; without `over`, one bucket with the run so far.
+    buckets: VecDeque<RunData>,
+    /// Since when it is breached without a break.
+    since: Option<Duration>,
+    latest: Option<ThresholdReport>,
+    breach: Option<Breach>,
+}
+
+impl Rule {
+    fn new(threshold: &Threshold) -> Self {
+        Self {
+            threshold: threshold.clone(),
+            needs: Needs::of(&[threshold]),
+            buckets: VecDeque::new(),
+            since: None,
+            latest: None,
+            breach: None,
+        }
+    }
+
+    fn push(&mut self, second: &RunData, length: Duration, elapsed: Duration, history: &History) -> Option<Abort> {
+        if self.breach.is_some() {
+            return None;
+        }
+        let full = self.add(self.needs.strip(second, length));
+        if !full || elapsed < self.threshold.delay_abort_eval {
+            return None;
+        }
+        let data = merged(&self.buckets);
+        let evidence = Evidence { data: &data, history, windows: None, clock_steps: 0 };
+        let report = judge(&self.threshold, &evidence);
+        let breached = report.result == ThresholdResult::Fail;
+        self.latest = Some(report.clone());
+        if !breached {
+            self.since = None;
+            return None;
+        }
+        let since = *self.since.get_or_insert(elapsed);
+        if elapsed.saturating_sub(since) < self.threshold.hold {
+            return None;
+        }
+        let reason = sentence(&self.threshold, &report);
+        self.breach = Some(Breach { at: elapsed, report });
+        self.buckets.clear();
+        self.threshold.abort_on_fail.then(|| Abort { threshold: self.threshold.name.clone(), reason })
+    }
+
+    /// Adds a second; whether the window is full.
+    fn add(&mut self, second: RunData) -> bool {
+        let Some(over) = self.threshold.over else {
+            self.append(second, Duration::MAX);
+            return true;
+        };
+        self.append(second, over / BUCKETS);
+        let mut span: Duration = self.buckets.iter().map(|bucket| bucket.window).sum();
+        while let Some(rest) = self.buckets.front().map(|front| span.saturating_sub(front.window))
+            && rest >= over
+        {
+            span = rest;
+            self.buckets.pop_front();
+        }
+        span >= over
+    }
+
+    /// Merges a second into the last bucket as long as that stays within `width`.
+    fn append(&mut self, second: RunData, width: Duration) {
+        match self.buckets.back_mut() {
+            Some(last) if last.window.saturating_add(second.window) <= width => last.merge(&second),
+            _ => self.buckets.push_back(second),
+        }
+    }
+}
+
+/// The run in slices of equal length, which doubles as the run grows.
+#[derive(Debug)]
+struct Course {
+    needs: Needs,
+    slices: Vec<RunData>,
+    /// Seconds (calls) in a slice, and in the last one so far.
+    width: u32,
+    filled: u32,
+}
+
+impl Course {
+    fn new(needs: Needs) -> Self {
+        Self { needs, slices: Vec::new(), width: 1, filled: 0 }
+    }
+
+    fn push(&mut self, second: &RunData, length: Duration) {
+        let second = self.needs.strip(second, length);
+        match self.slices.last_mut() {
+            Some(last) if self.filled < self.width => last.merge(&second),
+            _ => {
+                if self.slices.len() == SLICES {
+                    self.halve();
+                }
+                self.slices.push(second);
+                self.filled = 0;
+            }
+        }
+        self.filled += 1;
+    }
+
+    fn halve(&mut self) {
+        self.slices = merge_chunks(&self.slices, 2);
+        self.width *= 2;
+    }
+
+    /// At most [`COURSE`] parts.
+    fn parts(&self) -> Vec<RunData> {
+        let mut parts: Vec<RunData> = Vec::with_capacity(COURSE);
+        let count = self.slices.len().clamp(1, COURSE);
+        for (index, slice) in self.slices.iter().enumerate() {
+            if index * count / self.slices.len() == parts.len() {
+                parts.push(slice.clone());
+            } else if let Some(last) = parts.last_mut() {
+                last.merge(slice);
+            }
+        }
+        parts
+    }
+}
+
+fn merged<'a>(parts: impl IntoIterator<Item = &'a RunData>) -> RunData {
+    let mut sum = RunData::default();
+    parts.into_iter().for_each(|part| sum.merge(part));
+    sum
+}
+
+fn merge_chunks(slices: &[RunData], size: usize) -> Vec<RunData> {
+    slices.chunks(size).map(merged).collect()
+}
+
+/// What thresholds ask for; the rest of a second is not kept.
+#[derive(Debug, Default)]
+struct Needs {
+    latency: bool,
+    service_time: bool,
+    timing: bool,
+    send_lag: bool,
+    iteration: bool,
+    stats: Vec<Name>,
+}
+
+impl Needs {
+    fn of(thresholds: &[&Threshold]) -> Self {
+        let mut needs = Self::default();
+        for aggregate in thresholds.iter().flat_map(|threshold| threshold.aggregates()) {
+            match &aggregate.metric {
+                Metric::Latency => needs.latency = true,
+                Metric::ServiceTime => needs.service_time = true,
+                Metric::Timing => needs.timing = true,
+                Metric::SendLag => needs.send_lag = true,
+                Metric::Iteration => needs.iteration = true,
+                Metric::Stat(name) => needs.stats.push(name.clone()),
+                _ => {}
+            }
+        }
+        needs
+    }
+
+    /// What is needed of a second that lasted `window`.
+    fn strip(&self, second: &RunData, window: Duration) -> RunData {
+        let keep = |series: &Series| Series {
+            outcomes: series.outcomes,
+            reasons: series.reasons.clone(),
+            status: series.status.clone(),
+            latency: if self.latency { series.latency.clone() } else { <_>::default() },
+            service_time: if self.service_time { series.service_time.clone() } else { <_>::default() },
+            timing: if self.timing { series.timing.clone() } else { <_>::default() },
+            ..Series::default()
+        };
+        let stat = |name: &Name| Some((name.clone(), second.stats.get(name)?.clone()));
+        let stats: Vec<(Name, StatSeries)> = self.stats.iter().filter_map(stat).collect();
+        RunData {
+            series: second.series.iter().map(|(key, series)| (key.clone(), keep(series))).collect(),
+            dropped: second.dropped,
+            iterations: second.iterations,
+            iteration_time: if self.iteration { second.iteration_time.clone() } else { <_>::default() },
+            send_lag: if self.send_lag { second.send_lag.clone() } else { <_>::default() },
+            stats: stats.into_iter().collect(),
+            window,
+            samples_lost: second.samples_lost,
+            ..RunData::default()
+        }
+    }
+}
