@@ -12,12 +12,14 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::support::{require, skip};
+
 const DASHBOARD: &str = "dashboards/plimsoll-overview.json";
 const CATALOGUE: &str = "src/telemetry/catalogue.tsv";
 
 #[test]
 fn systemd_unit_verifies_and_is_hardened() {
-    let Some(analyze) = program("systemd-analyze", "systemd") else { return };
+    let Some(analyze) = require("systemd-analyze") else { return };
     // On a copy whose program exists: `verify` looks for it.
     let unit = scratch("unit").join("plimsoll.service");
     let text = read("deploy/systemd/plimsoll.service");
@@ -217,7 +219,7 @@ fn image_is_non_root_and_has_no_shell_form() {
 
 #[test]
 fn rules_pass_promtool() {
-    let Some(promtool) = program("promtool", "prometheus") else { return };
+    let Some(promtool) = require("promtool") else { return };
     let said = run(Command::new(&promtool).args(["check", "rules"]).arg(root().join("dashboards/rules.yml")));
     assert!(said.contains("SUCCESS"), "{said}");
     let said = run(Command::new(&promtool).args(["test", "rules"]).arg(root().join("dashboards/rules_test.yml")));
@@ -293,7 +295,7 @@ fn dashboard_is_sane() {
 #[test]
 fn dashboard_expressions_find_the_catalogue() {
     let Some(families) = catalogue() else { return };
-    let Some(promtool) = program("promtool", "prometheus") else { return };
+    let Some(promtool) = require("promtool") else { return };
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
     let mut asked = Vec::new();
     for (title, target) in targets(&dashboard) {
@@ -422,22 +424,14 @@ fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.is_file())
 }
 
-/// A program of a Debian package, or a printed reason why the check is skipped.
-fn program(program: &str, package: &str) -> Option<PathBuf> {
-    which(program).or_else(|| absent(&format!("{program} is not installed (Debian package {package})")))
-}
-
 /// A program of the tests' own Python environment.
 fn venv(program: &str) -> Option<PathBuf> {
     let path = root().join("target/test-venv/bin").join(program);
-    if path.is_file() { Some(path) } else { absent(&format!("{} does not exist (tests/run makes it)", path.display())) }
-}
-
-fn absent(why: &str) -> Option<PathBuf> {
-    let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|v| v == value);
-    assert!(!set("CI", "true") && !set("PLIMSOLL_REQUIRE_COMPONENTS", "1"), "{why}");
-    println!("skipped: {why}");
-    None
+    if !path.is_file() {
+        skip(&format!("{} does not exist (tests/run makes it)", path.display()));
+        return None;
+    }
+    Some(path)
 }
 
 /// A YAML file as JSON, read by PyYAML as the tools in the field read it.
