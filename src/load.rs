@@ -13,6 +13,5 @@ pub mod pool;
 pub mod recorder;
 pub mod report;
 pub mod run;
-pub mod shim;
 pub mod stop;
 pub mod user;

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     alert::{self, Alerts, Turn},
-    load::{judging::History, report, run::RunEvent},
+    judge::History,
+    load::{report, run::RunEvent},
     measure::data::RunData,
     model::{
         Name,
@@ -46,7 +47,7 @@ pub struct Known {
     /// Its schedule in words.
     pub schedule: String,
     /// Earlier runs.
-    pub history: History,
+    pub history: Arc<History>,
     /// Iterations in flight.
     pub in_flight: u64,
 }
@@ -98,7 +99,7 @@ pub struct Beginnings {
     /// The latest ledger instant of each scenario.
     pub last_due: BTreeMap<Name, Timestamp>,
     /// Earlier runs of each scenario.
-    pub history: BTreeMap<Name, History>,
+    pub history: BTreeMap<Name, Arc<History>>,
     /// The latest runs of all scenarios, newest first.
     pub recent: Vec<RunSummary>,
     /// Alert state as it was left.
@@ -381,11 +382,12 @@ impl Control {
         }
         if let Some(known) = self.known.get_mut(&scenario) {
             known.in_flight = 0;
+            let history = Arc::make_mut(&mut known.history);
             if run.verdict == Verdict::Pass {
-                known.history.good.insert(0, run.clone());
-                known.history.good.truncate(GOOD_RUNS);
+                history.good.insert(0, run.clone());
+                history.good.truncate(GOOD_RUNS);
             }
-            known.history.previous = Some(run.clone());
+            history.previous = Some(run.clone());
         }
         let reason = run.reasons.first().map_or(String::new(), |reason| format!(": {reason}"));
         self.effects.push(Effect::Log(format!("run {run_id} of {scenario} ended: {}{reason}", run.verdict)));

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::view::Outbox;
 use crate::{
-    load::{judging::History, run::RunEvent},
+    judge::History,
+    load::run::RunEvent,
     model::{Name, run::Trigger, scenario::Scenario, units::Unit},
     store::rows::Batch,
 };
@@ -101,5 +102,5 @@ pub struct Start {
     /// The instant it was due.
     pub due: Timestamp,
     /// Earlier runs.
-    pub history: History,
+    pub history: Arc<History>,
 }

@@ -1,22 +1,13 @@
 //! From a run's counts to its verdict: collects the evidence and asks the judge.
 
 use crate::{
-    load::shim::WindowJudge,
+    judge::{self, Evidence, History, WindowJudge},
     measure::data::RunData,
     model::{
         run::{RunSummary, Verdict},
         scenario::Scenario,
     },
 };
-
-/// Earlier runs of a scenario.
-#[derive(Debug, Clone, Default)]
-pub struct History {
-    /// The run before, whatever it came to.
-    pub previous: Option<RunSummary>,
-    /// The latest runs that passed, newest first.
-    pub good: Vec<RunSummary>,
-}
 
 /// What the verdict rests on.
 #[derive(Debug)]
@@ -49,8 +40,32 @@ pub fn process_figures() -> (u64, u64) {
     (rss, process.fd_count().map_or(0, |count| count as u64))
 }
 
-/// Judges the run and writes into `summary` what it came to.
+/// Judges the run and writes into `summary` what it came to. A run that could not be begun is a failure, for whatever
+/// kept it from beginning stands between the user and the target.
 pub fn conclude(summary: &mut RunSummary, conclusion: &Conclusion<'_>) {
-    let _ = conclusion;
-    summary.verdict = Verdict::NoData;
+    let evidence = Evidence {
+        data: conclusion.data,
+        history: conclusion.history,
+        windows: Some(conclusion.windows),
+        clock_steps: summary.generator.clock_steps,
+    };
+    let scenario = conclusion.scenario;
+    let judged: Vec<_> = scenario
+        .thresholds
+        .iter()
+        .map(|threshold| (threshold.clone(), judge::evaluate(threshold, &evidence)))
+        .collect();
+    let invalid = judge::invalid_reasons(&scenario.valid_if, &evidence);
+    let (verdict, mut reasons) = judge::verdict(conclusion.interrupted, &judged, &invalid, conclusion.data.sent());
+    summary.verdict = verdict;
+    if let Some(trouble) = &conclusion.trouble {
+        reasons.insert(0, trouble.clone());
+        if verdict != Verdict::Interrupted {
+            summary.verdict = Verdict::Fail;
+        }
+    }
+    summary.reasons = reasons;
+    summary.thresholds = judged.into_iter().map(|(_, report)| report).collect();
+    summary.generator.valid = invalid.is_empty();
+    summary.generator.reasons = invalid;
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::plan;
 use crate::{
-    load::shim::stat_summary,
+    judge::stat_summary,
     measure::{
         data::{RunData, Series, Timing},
         hist::Hist,

@@ -21,7 +21,7 @@ use tokio::sync::{
 use super::{
     executor,
     gate::Gate,
-    judging::{self, Conclusion, History},
+    judging::{self, Conclusion},
     plan,
     poller::{Poller, Readings},
     pool::Connector,
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     http::{dial::Dialer, scope::Scope},
-    load::shim::WindowJudge,
+    judge::{History, WindowJudge},
     measure::data::{RunData, SeriesKey, StatPoint},
     model::{
         Name,
@@ -65,7 +65,7 @@ pub struct RunRequest {
     /// The instant it was planned for.
     pub due: Timestamp,
     /// Earlier runs of the scenario.
-    pub history: History,
+    pub history: Arc<History>,
     /// What may be loaded.
     pub policy: Arc<Policy>,
     /// Below which nothing leaves.
@@ -187,7 +187,7 @@ struct Run {
 
 impl Run {
     fn new(request: RunRequest, events: mpsc::Sender<RunEvent>) -> Self {
-        let windows = WindowJudge::new(&request.scenario.thresholds);
+        let windows = WindowJudge::new(&request.scenario.thresholds, request.history.clone());
         let last = Cell::new(request.clock.now());
         Self {
             request,
@@ -366,7 +366,7 @@ impl Run {
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
         if self.load_started.get().is_some() {
-            let abort = self.windows.borrow_mut().push(data, Duration::from_secs_f64(self.since_load()));
+            let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(self.since_load()));
             if abort.is_some() {
                 self.stop.drain(Cause::Abort);
             }
