@@ -73,12 +73,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Shell files: the few that act, and may import more than their room. A name covers every file that starts with it.
+/// Files that may import more than their room: the few that act, and those that judge a load while it goes on. A name
+/// covers every file that starts with it.
 const SHELL: &[(&str, &[&str])] = &[
     ("load/executor", &["http", "judge"]),
+    ("load/judging", &["judge"]),
     ("load/pacer", &["http", "judge"]),
     ("load/poller", &["http", "judge"]),
     ("load/pool", &["http", "judge"]),
+    ("load/report", &["judge"]),
     ("load/run", &["http", "judge"]),
     ("load/user", &["http", "judge"]),
     ("load/worker", &["http", "judge"]),

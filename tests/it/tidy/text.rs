@@ -29,7 +29,10 @@ pub(super) fn crate_paths(code: &str) -> Vec<(usize, String)> {
         let mut i = at + "crate::".len();
         let mut paths = Vec::new();
         use_tree(code.as_bytes(), &mut i, &[], &mut paths);
-        found.extend(paths.into_iter().map(|(at, path)| (at, path[..path.len().min(2)].join("::"))));
+        found.extend(paths.into_iter().map(|(at, path)| {
+            let names: Vec<_> = path.iter().filter(|name| *name != "self").take(2).cloned().collect();
+            (at, names.join("::"))
+        }));
     }
     found
 }
