@@ -115,6 +115,11 @@ impl RunHandle {
         self.orders.send_replace(Order::Cut);
     }
 
+    /// Whether its thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the thread. Blocks; call it after `Ended` was seen.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
