@@ -1,1 +1,17 @@
-//! How much and when to send it: plans, executors and the pacer.
+//! How much and when to send it: plans (pure), and the shell that carries them out on a thread of the run's own.
+//!
+//! A run owns its thread, its runtime, its connections and its counts; nothing is shared in the hot path but the
+//! [`gate`], which every request of every run passes.
+
+pub mod executor;
+pub mod gate;
+pub mod judging;
+pub mod pacer;
+pub mod plan;
+pub mod poller;
+pub mod pool;
+pub mod recorder;
+pub mod report;
+pub mod run;
+pub mod stop;
+pub mod user;

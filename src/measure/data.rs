@@ -135,8 +135,8 @@ pub struct Sample {
     pub status: Option<u16>,
     /// Intended instant to last byte.
     pub latency: Duration,
-    /// First byte written to last byte read; zero if nothing was written.
-    pub service_time: Duration,
+    /// First byte written to last byte read; `None` if nothing was written.
+    pub service_time: Option<Duration>,
     /// By [`Timing`]; `None` where the part did not happen.
     pub timing: [Option<Duration>; 6],
     /// Bytes sent and received.
@@ -223,7 +223,9 @@ impl RunData {
         series.outcomes[index] += 1;
         if index < 3 {
             series.latency[index].record(sample.latency);
-            series.service_time[index].record(sample.service_time);
+            if let Some(time) = sample.service_time {
+                series.service_time[index].record(time);
+            }
         }
         for (hist, time) in series.timing.iter_mut().zip(sample.timing) {
             if let Some(time) = time {
@@ -308,7 +310,7 @@ mod tests {
             class: Classified { outcome, reason: reason.into() },
             status: Some(status),
             latency: Duration::from_millis(10),
-            service_time: Duration::from_millis(9),
+            service_time: Some(Duration::from_millis(9)),
             timing: [None, None, None, None, Some(Duration::from_millis(8)), Some(Duration::from_millis(1))],
             bytes: (100, 200),
             reused: Some(true),

@@ -18,6 +18,26 @@ pub struct Expect {
     pub tree: Condition,
 }
 
+impl Expect {
+    /// Whether it says which status it wants: then it, not the default, decides what a status means.
+    pub fn names_status(&self) -> bool {
+        fn within(condition: &Condition) -> bool {
+            let status = |operand: &Operand| matches!(operand, Operand::Status);
+            match condition {
+                Condition::And(all) | Condition::Or(all) => all.iter().any(within),
+                Condition::Not(inner) => within(inner),
+                Condition::Compare { left, right, .. } => status(left) || status(right),
+                Condition::In { left, .. } => status(left),
+                Condition::Contains { .. }
+                | Condition::Matches { .. }
+                | Condition::Exists(_)
+                | Condition::All { .. } => false,
+            }
+        }
+        within(&self.tree)
+    }
+}
+
 /// A condition on one response, as a tree.
 #[derive(Debug, Clone)]
 pub enum Condition {

@@ -312,7 +312,7 @@ pub struct RunSummary {
     pub iterations: IterationCounts,
     /// Length of completed iterations, think time included.
     pub iteration_s: TimeStats,
-    /// Answered requests per second in the measured window.
+    /// Requests that ended ok, per second of the measured window.
     pub throughput_per_s: f64,
     /// Intended instant to last byte, by outcome.
     pub latency_s: BTreeMap<String, TimeStats>,

@@ -46,6 +46,14 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// The unit that a document names; what is not known counts.
+    pub fn named(name: &str) -> Self {
+        let all = [Self::Seconds, Self::Ratio, Self::Points, Self::Bytes, Self::PerSecond, Self::BytesPerSecond];
+        all.into_iter().find(|unit| unit.as_str() == name).unwrap_or(Self::Count)
+    }
+}
+
 /// A number in its base unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantity {

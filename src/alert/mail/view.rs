@@ -1,0 +1,429 @@
+//! What the two templates show: finished strings and lists, so that they only lay out.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use serde::Serialize;
+
+use crate::{
+    alert::{
+        evidence::{Baseline, Dossier, Evidence, Quantiles},
+        facts::ScenarioFacts,
+        group::{MailKind, after},
+        state::Cause,
+        text::clean,
+    },
+    model::{
+        run::{FailureSample, Verdict},
+        units::{Unit, human, human_seconds},
+    },
+};
+
+use super::{
+    Line, Notice, loudest,
+    words::{amount, story, summary, when},
+};
+
+/// Alerts listed one by one; the others are counted.
+const LISTED: usize = 40;
+/// Scenarios whose run is shown in full.
+const SHOWN: usize = 2;
+
+/// A whole mail.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    /// `FIRING`, `STILL FIRING`, `RESOLVED`, `CLOSED`.
+    word: &'static str,
+    /// Picks the colours: `critical`, `warning`, `info` or `over`.
+    tone: &'static str,
+    severity: &'static str,
+    base: String,
+    /// One sentence that says all.
+    lead: String,
+    firing: Vec<Entry>,
+    more_firing: usize,
+    over: Vec<Entry>,
+    more_over: usize,
+    runs: Vec<Run>,
+    commands: Vec<Command>,
+    links: Vec<Link>,
+    next: Vec<String>,
+    footer: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    scenario: String,
+    alert: String,
+    severity: &'static str,
+    fresh: bool,
+    summary: String,
+    story: String,
+    runbook: Option<String>,
+    /// The runbook may be a link.
+    linked: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    scenario: String,
+    headline: String,
+    /// Label and text, in the order in which they are read.
+    about: Vec<(&'static str, String)>,
+    bars: Vec<Bar>,
+    statuses: String,
+    latency: Vec<LatencyRow>,
+    compared: String,
+    stats: Vec<(String, String)>,
+    sample: Option<Sample>,
+    us: String,
+    hints: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Bar {
+    outcome: &'static str,
+    count: u64,
+    share: String,
+    /// Width in per cent of the bar, at least 1 if there is any.
+    width: u64,
+    /// The same, in characters.
+    ticks: String,
+    reasons: String,
+}
+
+#[derive(Debug, Serialize)]
+struct LatencyRow {
+    name: &'static str,
+    now: String,
+    before: String,
+    change: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Sample {
+    headline: String,
+    request: String,
+    answer: String,
+    detail: String,
+    body: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Command {
+    why: &'static str,
+    lines: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Link {
+    name: &'static str,
+    url: String,
+}
+
+impl View {
+    pub(super) fn of(notice: &Notice<'_>) -> Self {
+        let mut lines = notice.lines.clone();
+        lines.sort_by_key(|line| (!line.firing, std::cmp::Reverse(line.alert.breach.severity), &line.alert.key));
+        let (firing, over): (Vec<_>, Vec<_>) = lines.iter().copied().partition(|line| line.firing);
+        let severity = loudest(notice).as_str();
+        let (word, tone) = match notice.kind {
+            MailKind::Firing | MailKind::Update => ("FIRING", severity),
+            MailKind::Repeat => ("STILL FIRING", severity),
+            MailKind::Resolved => ("RESOLVED", "over"),
+            MailKind::Closed => ("CLOSED", "over"),
+        };
+        let entries = |lines: &[Line<'_>]| lines.iter().take(LISTED).map(|line| entry(*line, notice)).collect();
+        Self {
+            word,
+            tone,
+            severity,
+            base: notice.incident.base.clone(),
+            lead: lead(notice, &firing, &over),
+            more_firing: firing.len().saturating_sub(LISTED),
+            more_over: over.len().saturating_sub(LISTED),
+            firing: entries(&firing),
+            over: entries(&over),
+            runs: runs(notice, &lines),
+            commands: commands(&firing),
+            links: links(notice),
+            next: next(notice, firing.len()),
+            footer: format!(
+                "Incident {}, mail {} of its thread; measured from {} by Plimsoll {}.",
+                notice.incident.id,
+                notice.incident.seq,
+                clean(&notice.house.host, 100),
+                env!("CARGO_PKG_VERSION")
+            ),
+        }
+    }
+}
+
+/// The first sentence.
+fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: &[Line<'_>]) -> String {
+    let count = |lines: &[Line<'_>]| {
+        let scenarios: BTreeSet<_> = lines.iter().map(|line| &line.alert.key.scenario).collect();
+        let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        format!("{} of {}", plural(lines.len(), "alert"), plural(scenarios.len(), "scenario"))
+    };
+    let facts = notice.lines.iter().find_map(|line| notice.facts.get(&line.alert.key.scenario));
+    let place = facts.filter(|facts| facts.target == *notice.target).map_or_else(
+        || clean(notice.target, 100),
+        |facts| format!("{} ({})", clean(notice.target, 100), clean(&facts.target_url, 200)),
+    );
+    match notice.kind {
+        MailKind::Closed if !firing.is_empty() => {
+            format!("This address was taken off the receiver while {} fired on {place}.", count(firing))
+        }
+        MailKind::Closed => format!("What fired on {place} is no longer watched."),
+        MailKind::Resolved => format!("Everything that fired on {place} is over."),
+        _ if over.is_empty() => format!("{} on {place}.", count(firing)),
+        _ => format!("{} on {place}; {} over.", count(firing), over.len()),
+    }
+}
+
+fn entry(line: Line<'_>, notice: &Notice<'_>) -> Entry {
+    let alert = line.alert;
+    let name = match alert.breach.cause {
+        Cause::Threshold => &*alert.key.alert,
+        cause => cause.as_str(),
+    };
+    let runbook = alert.breach.runbook.as_ref().map(|runbook| clean(runbook, 500));
+    Entry {
+        scenario: clean(&alert.key.scenario, 100),
+        alert: clean(name, 100),
+        severity: alert.breach.severity.as_str(),
+        fresh: line.fresh && notice.kind == MailKind::Update,
+        summary: summary(alert),
+        story: story(alert, line.firing, notice.now, &notice.house.zone),
+        linked: runbook.as_deref().is_some_and(is_web),
+        runbook,
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+/// The runs of the first few scenarios.
+fn runs(notice: &Notice<'_>, lines: &[Line<'_>]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut seen = Vec::new();
+    for line in lines {
+        let scenario = &line.alert.key.scenario;
+        if runs.len() == SHOWN || seen.contains(&scenario) || line.alert.breach.cause == Cause::Missed {
+            continue;
+        }
+        seen.push(scenario);
+        let Some(dossier) = notice.dossiers.get(scenario) else { continue };
+        let evidence = if line.firing { dossier.bad.as_ref() } else { dossier.latest.as_ref() };
+        if let Some(evidence) = evidence {
+            runs.push(run(notice, *line, dossier, evidence));
+        }
+    }
+    runs
+}
+
+fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Evidence) -> Run {
+    let scenario = &line.alert.key.scenario;
+    let zone = &notice.house.zone;
+    Run {
+        scenario: clean(scenario, 100),
+        headline: format!(
+            "{}, {} long, verdict {}",
+            when(evidence.started_at, zone),
+            human_seconds(evidence.duration_s),
+            evidence.verdict
+        ),
+        about: about(notice.facts.get(scenario), evidence),
+        bars: bars(evidence),
+        statuses: counts(&evidence.status),
+        latency: latency(evidence.latency, dossier.good.as_ref()),
+        compared: dossier.good.as_ref().map_or_else(
+            || "no good run to compare with".to_owned(),
+            |good| format!("last good run: {}", when(good.ended_at, zone)),
+        ),
+        stats: evidence
+            .stats
+            .iter()
+            .map(|stat| (stat.name.clone(), stat_words(&stat.unit, stat.values, stat.failed)))
+            .collect(),
+        // A resolved alert's run went well; what failed in it is not what the mail is about.
+        sample: evidence.first_failure.as_ref().filter(|_| evidence.verdict != Verdict::Pass).map(sample),
+        us: us(evidence),
+        hints: evidence.hints.clone(),
+    }
+}
+
+fn about(facts: Option<&ScenarioFacts>, evidence: &Evidence) -> Vec<(&'static str, String)> {
+    let mut about = Vec::new();
+    if let Some(facts) = facts {
+        if let Some(description) = &facts.description {
+            about.push(("About", clean(description, 300)));
+        }
+        if let Some(owner) = &facts.owner {
+            about.push(("Owner", clean(owner, 100)));
+        }
+        about.push(("Target", format!("{}, {}", clean(&facts.target, 100), clean(&facts.target_url, 200))));
+        about.push(("Schedule", clean(&facts.schedule, 100)));
+    }
+    if !evidence.reasons.is_empty() {
+        about.push(("Verdict", format!("{}: {}", evidence.verdict, evidence.reasons.join("; "))));
+    }
+    let dropped: u64 = evidence.dropped.iter().map(|(_, count)| count).sum();
+    let mut requests = format!("{} planned, {} sent", evidence.planned, evidence.sent);
+    if dropped > 0 {
+        let _ = write!(requests, ", {dropped} never sent ({})", counts(&evidence.dropped));
+    }
+    if evidence.throughput_per_s > 0.0 {
+        let _ = write!(requests, ", {} answered", human(evidence.throughput_per_s, Unit::PerSecond));
+    }
+    about.push(("Requests", requests));
+    about
+}
+
+fn counts(counts: &[(String, u64)]) -> String {
+    counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn bars(evidence: &Evidence) -> Vec<Bar> {
+    let outcomes = evidence.outcomes;
+    let total = evidence.sent.max(1);
+    let bar = |outcome, count: u64, reasons: &[(String, u64)]| {
+        let share = count as f64 / total as f64;
+        let width = if count == 0 { 0 } else { ((share * 100.0).round() as u64).max(1) };
+        Bar {
+            outcome,
+            count,
+            share: human(share, Unit::Ratio),
+            width,
+            ticks: "#".repeat(if count == 0 { 0 } else { ((share * 20.0).round() as usize).clamp(1, 20) }),
+            reasons: counts(reasons),
+        }
+    };
+    let mut bars = vec![
+        bar("ok", outcomes.ok, &[]),
+        bar("rejected", outcomes.rejected, &evidence.rejected),
+        bar("failed", outcomes.failed, &evidence.failed),
+    ];
+    if outcomes.interrupted > 0 {
+        bars.push(bar("interrupted", outcomes.interrupted, &[]));
+    }
+    bars
+}
+
+fn latency(now: Option<Quantiles>, good: Option<&Baseline>) -> Vec<LatencyRow> {
+    let before = good.and_then(|good| good.latency);
+    if now.is_none() && before.is_none() {
+        return Vec::new();
+    }
+    let row = |name, of: fn(&Quantiles) -> f64| {
+        let (now, before) = (now.as_ref().map(of), before.as_ref().map(of));
+        let show = |value: Option<f64>| value.map_or_else(|| "no ok request".to_owned(), human_seconds);
+        let change = match (now, before) {
+            (Some(now), Some(before)) if before > 0.0 => format!("{:+.0} %", (now / before - 1.0) * 100.0),
+            _ => String::new(),
+        };
+        LatencyRow { name, now: show(now), before: before.map_or_else(|| "-".to_owned(), human_seconds), change }
+    };
+    vec![row("p50", |q| q.p50), row("p95", |q| q.p95), row("p99", |q| q.p99)]
+}
+
+fn stat_words(unit: &str, [first, last, min, max]: [Option<f64>; 4], failed: u64) -> String {
+    let mut words: Vec<String> = [(last, "at the end"), (first, "at the start"), (min, "at least"), (max, "at most")]
+        .into_iter()
+        .filter_map(|(value, name)| value.map(|value| format!("{} {name}", amount(value, unit))))
+        .collect();
+    if words.is_empty() {
+        words.push("no reading".to_owned());
+    }
+    if failed > 0 {
+        words.push(format!("{failed} readings failed"));
+    }
+    words.join(", ")
+}
+
+fn sample(sample: &FailureSample) -> Sample {
+    let status = sample.status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
+    let reason = if sample.reason.is_empty() { String::new() } else { format!(" ({})", sample.reason) };
+    Sample {
+        headline: format!("step {}, {} into the run", sample.step, human_seconds(sample.at_s)),
+        request: sample.request.clone(),
+        answer: format!("{status}, {}{reason}", sample.outcome),
+        detail: sample.detail.clone(),
+        body: sample.body.chars().collect::<Vec<_>>().chunks(76).map(|line| line.iter().collect()).collect(),
+    }
+}
+
+fn us(evidence: &Evidence) -> String {
+    let lag =
+        evidence.send_lag_p99.map(|lag| format!(", 99 % of requests sent within {} of their time", human_seconds(lag)));
+    let figures = format!("CPU {}{}", human(evidence.generator_cpu, Unit::Ratio), lag.unwrap_or_default());
+    if evidence.generator_valid {
+        format!("No sign of it: the generator kept up ({figures}).")
+    } else if evidence.generator_reasons.is_empty() {
+        format!("Possibly: the generator did not keep up ({figures}).")
+    } else {
+        format!("Possibly: {} ({figures}).", evidence.generator_reasons.join("; "))
+    }
+}
+
+fn commands(firing: &[Line<'_>]) -> Vec<Command> {
+    if firing.is_empty() {
+        return Vec::new();
+    }
+    let scenarios: BTreeSet<_> = firing.iter().map(|line| &line.alert.key.scenario).collect();
+    let triggers = scenarios.iter().take(3).map(|name| format!("plimsoll trigger {}", shell_word(name)));
+    vec![
+        Command { why: "When it is fixed, run it now; a good run resolves the alert:", lines: triggers.collect() },
+        Command {
+            why: "If our load makes it worse, stop all load (`plimsoll resume` starts it again):",
+            lines: vec!["plimsoll pause".to_owned()],
+        },
+    ]
+}
+
+/// A name as one word of a shell's command line: it will be pasted.
+fn shell_word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    let name = clean(name, 200);
+    if !name.is_empty() && name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
+fn links(notice: &Notice<'_>) -> Vec<Link> {
+    let page = clean(notice.house.page_url.trim_end_matches('/'), 500);
+    if !is_web(&page) {
+        return Vec::new();
+    }
+    vec![
+        Link { name: "Status page", url: format!("{page}/") },
+        Link { name: "Status as JSON", url: format!("{page}/api/v1/status") },
+    ]
+}
+
+/// When the next mail comes, in sentences.
+fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
+    if firing == 0 || notice.kind == MailKind::Closed {
+        return vec!["This is the last mail of this incident.".to_owned()];
+    }
+    let zone = &notice.house.zone;
+    let due = notice
+        .lines
+        .iter()
+        .filter(|line| line.firing)
+        .filter_map(|line| notice.facts.get(&line.alert.key.scenario)?.next_run)
+        .filter(|at| *at > notice.now)
+        .min();
+    let mut next: Vec<String> =
+        due.map(|at| format!("The next run is due at {}.", when(at, zone))).into_iter().collect();
+    next.push(if notice.settings.send_resolved {
+        "A mail in this thread says when all is over.".to_owned()
+    } else {
+        "No mail says when it is over (send_resolved: false).".to_owned()
+    });
+    next.push(format!(
+        "Changes before that are told once in {} at most; if nothing changes, this is told again at {}.",
+        human_seconds(notice.settings.group_interval.as_secs_f64()),
+        when(after(notice.now, notice.settings.repeat_interval), zone)
+    ));
+    next
+}

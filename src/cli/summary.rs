@@ -1,0 +1,189 @@
+//! A finished run as text for a person: what it came to first, then why, then the figures.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use crate::model::{
+    run::{RunSummary, ThresholdReport, ThresholdResult, TimeStats, Verdict},
+    units::{Unit, human, human_seconds},
+};
+
+/// The whole summary, ending in a newline. `colour` adds ANSI colours.
+pub fn text(run: &RunSummary, colour: bool) -> String {
+    let mut out = String::new();
+    let paint = Paint(colour);
+    let head = paint.verdict(run.verdict, &run.verdict.as_str().replace('_', " ").to_uppercase());
+    let _ = writeln!(out, "{head}  {}  on {} in {}", run.scenario, run.target, human_seconds(run.duration_s));
+    for reason in &run.reasons {
+        let _ = writeln!(out, "      {reason}");
+    }
+    let _ = writeln!(out);
+    let _ = write!(out, "{}", counts(run));
+    let _ = write!(out, "{}", times(run));
+    if run.steps.len() > 1 {
+        let _ = write!(out, "{}", steps(run));
+    }
+    if !run.stats.is_empty() {
+        let _ = write!(out, "{}", stats(run));
+    }
+    let _ = write!(out, "{}", thresholds(run, &paint));
+    if let Some(first) = &run.first_failure {
+        let _ = writeln!(out, "\nfirst {} ({}) after {}: {}", first.outcome, first.reason, human_seconds(first.at_s), first.request);
+        let _ = writeln!(out, "      {}", first.detail);
+        if !first.body.trim().is_empty() {
+            let _ = writeln!(out, "      {}", first.body.lines().next().unwrap_or_default());
+        }
+    }
+    for hint in &run.hints {
+        let _ = writeln!(out, "\nhint: {hint}");
+    }
+    out
+}
+
+/// One line, for terminals without a progress bar and for several runs in a row.
+pub fn line(run: &RunSummary) -> String {
+    let counts = run.outcomes;
+    format!(
+        "{} {}: sent {}, ok {}, rejected {}, failed {}, dropped {}",
+        run.scenario,
+        run.verdict,
+        run.sent,
+        counts.ok,
+        counts.rejected,
+        counts.failed,
+        run.dropped.values().sum::<u64>()
+    )
+}
+
+struct Paint(bool);
+
+impl Paint {
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn verdict(&self, verdict: Verdict, text: &str) -> String {
+        let code = match verdict {
+            Verdict::Pass => "1;32",
+            Verdict::Fail => "1;31",
+            Verdict::Invalid | Verdict::NoData | Verdict::Interrupted => "1;33",
+        };
+        self.with(code, text)
+    }
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(head.iter().map(ToString::to_string));
+    for index in 1..head.len() {
+        table.column_mut(index).expect("it has so many columns").set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn show(table: &Table) -> String {
+    let text: String = table.lines().map(|line| format!("  {}\n", line.trim_end())).collect();
+    format!("{text}\n")
+}
+
+fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { String::new() } else { human(part as f64 / whole as f64, Unit::Ratio) }
+}
+
+fn named(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    parts.join(", ")
+}
+
+fn counts(run: &RunSummary) -> String {
+    let mut table = table(&["requests", "count", "share", ""]);
+    let dropped: u64 = run.dropped.values().sum();
+    let answered = run.outcomes.answered();
+    table.column_mut(3).expect("it has four columns").set_cell_alignment(CellAlignment::Left);
+    let mut row = |name: &str, count: u64, share: String, why: String| {
+        table.add_row(vec![name.to_owned(), count.to_string(), share, why]);
+    };
+    row("planned", run.planned, String::new(), String::new());
+    row("sent", run.sent, share(run.sent, run.planned), format!("{} ok/s", human(run.throughput_per_s, Unit::Count)));
+    row("ok", run.outcomes.ok, share(run.outcomes.ok, answered), String::new());
+    row("rejected", run.outcomes.rejected, share(run.outcomes.rejected, answered), named(&run.rejected));
+    row("failed", run.outcomes.failed, share(run.outcomes.failed, answered), named(&run.failed));
+    if run.outcomes.interrupted > 0 {
+        row("interrupted", run.outcomes.interrupted, String::new(), "in no rate".to_owned());
+    }
+    if dropped > 0 {
+        row("dropped", dropped, share(dropped, run.planned), named(&run.dropped));
+    }
+    show(&table)
+}
+
+fn times(run: &RunSummary) -> String {
+    let mut table = table(&["times", "count", "min", "p50", "p95", "p99", "max"]);
+    let mut row = |name: &str, stats: &TimeStats| {
+        if stats.count > 0 {
+            let figures = [stats.min, stats.p50, stats.p95, stats.p99, stats.max].map(human_seconds);
+            table.add_row([vec![name.to_owned(), stats.count.to_string()], figures.to_vec()].concat());
+        }
+    };
+    for (outcome, stats) in &run.latency_s {
+        row(&format!("latency {outcome}"), stats);
+    }
+    if let Some(stats) = run.service_time_s.get("ok") {
+        row("service time ok", stats);
+    }
+    for (timing, stats) in &run.timing_s {
+        if timing == "blocked" {
+            row("waiting for a connection", stats);
+        }
+    }
+    row("send lag (ours)", &run.send_lag_s);
+    if run.steps.len() > 1 {
+        row("iteration", &run.iteration_s);
+    }
+    if table.row_count() == 0 { String::new() } else { show(&table) }
+}
+
+fn steps(run: &RunSummary) -> String {
+    let mut table = table(&["step", "sent", "ok", "rejected", "failed", "p50 ok", "p95 ok"]);
+    for (name, step) in &run.steps {
+        let ok = step.latency_s.get("ok").copied().unwrap_or_default();
+        let counts = [step.sent, step.outcomes.ok, step.outcomes.rejected, step.outcomes.failed].map(|n| n.to_string());
+        let quantiles = [ok.p50, ok.p95].map(human_seconds);
+        table.add_row([vec![name.clone()], counts.to_vec(), quantiles.to_vec()].concat());
+    }
+    show(&table)
+}
+
+fn stats(run: &RunSummary) -> String {
+    let mut table = table(&["target", "readings", "first", "last", "min", "max"]);
+    for (name, stat) in &run.stats {
+        let unit = Unit::named(&stat.unit);
+        let figures = [stat.first, stat.last, stat.min, stat.max].map(|value| value.map_or("-".to_owned(), |v| human(v, unit)));
+        let readings = if stat.failed > 0 { format!("{} ({} failed)", stat.samples, stat.failed) } else { stat.samples.to_string() };
+        table.add_row([vec![name.clone(), readings], figures.to_vec()].concat());
+    }
+    show(&table)
+}
+
+fn thresholds(run: &RunSummary, paint: &Paint) -> String {
+    let mut out = String::new();
+    let width = run.thresholds.iter().map(|threshold| threshold.expr.chars().count()).max().unwrap_or_default();
+    for threshold in &run.thresholds {
+        let mark = match threshold.result {
+            ThresholdResult::Pass => paint.with("32", "ok  "),
+            ThresholdResult::Warn => paint.with("33", "warn"),
+            ThresholdResult::Fail => paint.with("31", "FAIL"),
+            ThresholdResult::NoData => paint.with("33", "none"),
+            ThresholdResult::Skipped => "skip".to_owned(),
+        };
+        let note = if threshold.implicit { "  (by default)" } else { "" };
+        let _ = writeln!(out, "  {mark}  {:<width$}  {}{note}", threshold.expr, value(threshold));
+    }
+    out
+}
+
+fn value(threshold: &ThresholdReport) -> String {
+    threshold.value.map_or_else(|| "no data".to_owned(), |value| human(value, Unit::named(&threshold.unit)))
+}

@@ -1,0 +1,268 @@
+//! What people write who come from other tools, what is planned but not built, and examples of what is required.
+
+/// A definition of the schema in words.
+pub(crate) fn phrase(def: &str) -> &'static str {
+    match def {
+        "Fragment" => "an included file",
+        "Daemon" => "`daemon`",
+        "Retention" => "`retention`",
+        "Policy" => "the policy",
+        "Secret" => "a secret",
+        "Telemetry" => "`telemetry`",
+        "Otlp" => "`otlp`",
+        "Target" => "a target",
+        "Http" => "`http`",
+        "Tls" => "`tls`",
+        "Classify" => "a `classify` rule",
+        "ReasonHeader" => "`reason`",
+        "Stats" => "`stats`",
+        "Stat" => "a figure",
+        "Scenario" => "a scenario",
+        "ScheduleMap" => "`schedule`",
+        "Load" => "`load`",
+        "Step" => "a request",
+        "Capture" => "a capture",
+        "ThresholdMap" => "a threshold",
+        "Alerts" => "`alerts`",
+        "AlertInvalid" => "`on`",
+        "Receiver" => "a receiver",
+        "Email" => "`email`",
+        "Route" => "a route",
+        "Match" => "`match`",
+        _ => "the configuration",
+    }
+}
+
+/// Keys of the language that this version does not have yet.
+pub(crate) fn not_built(def: &str, key: &str) -> bool {
+    let keys: &[&str] = match def {
+        "File" | "Fragment" => &["silences", "maintenance", "defaults", "environments", "slos", "web"],
+        "Daemon" => &["web", "tls", "auth"],
+        "Policy" => &["max_requests_per_day", "max_tokens_per_day", "max_bytes"],
+        "Otlp" => &["headers", "tls", "compression"],
+        "Target" => &["auth", "guard", "cookies"],
+        "Http" => &["proxy", "http2"],
+        "Tls" => &["cert", "key", "server_name", "insecure"],
+        "Stats" => &["facts"],
+        "Stat" => {
+            &["label", "max_labels", "limit", "as", "process", "read", "cgroup", "promql", "server", "log", "match"]
+        }
+        "Scenario" => &[
+            "users",
+            "tasks",
+            "phases",
+            "data",
+            "metrics",
+            "cookies",
+            "repeat",
+            "think",
+            "acquire",
+            "release",
+            "sustain",
+            "recovery",
+            "warmup",
+            "on_start",
+            "on_stop",
+            "state",
+            "for_each",
+            "require",
+            "network",
+            "events",
+            "artifacts",
+            "alert",
+            "on",
+            "duration",
+            "confirm",
+            "guard",
+        ],
+        "ScheduleMap" => &["continuous", "after"],
+        "Load" => &[
+            "size",
+            "repeat",
+            "every",
+            "pause",
+            "users",
+            "spawn_rate",
+            "hold_for",
+            "ramp_down",
+            "hold",
+            "over",
+            "free",
+            "cycles",
+            "per",
+            "bystanders",
+            "race",
+            "variable",
+            "factor",
+            "precision",
+            "measure",
+            "cooldown",
+            "max",
+            "deadline",
+            "identities",
+        ],
+        "Step" => {
+            &["loop", "until", "every", "stream", "multipart", "tags", "push", "weight", "needs", "on", "when", "retry"]
+        }
+        "ThresholdMap" => &["confidence", "while", "hint", "of", "pass", "warn", "fail"],
+        "Alerts" => &["rules"],
+        "Receiver" => &["webhook", "alertmanager", "slack"],
+        "Email" => &["fallback"],
+        _ => &[],
+    };
+    keys.contains(&key)
+}
+
+/// Values of the language that this version does not have yet, by the key they stand under.
+pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
+    let values: &[&str] = match key {
+        "executor" => &[
+            "shared-iterations",
+            "constant-vus",
+            "ramping-vus",
+            "ramping-arrival-rate",
+            "burst",
+            "stepped-vus",
+            "users",
+            "limit",
+            "phases",
+            "search",
+            "externally-controlled",
+        ],
+        "arrivals" => &["poisson"],
+        "misfire" => &["catch_up"],
+        "protocol" => &["grpc", "http/json"],
+        "version" => &["2", "h2", "http2", "3", "h3"],
+        "group_by" => &["scenario", "severity", "owner", "threshold"],
+        "schedule" => &["continuous"],
+        _ => &[],
+    };
+    values.contains(&value) || (key == "misfire" && value.starts_with("catch_up"))
+}
+
+/// What to write instead of a word of k6, Artillery, Locust, Gatling, Prometheus, Alertmanager or curl.
+pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
+    let load = def == "Load" || def == "Scenario";
+    Some(match key {
+        "stages" | "ramping" | "rampUp" | "ramp_up" | "rampTo" => {
+            "ramps are not in this version yet: write `load: {executor: constant-arrival-rate, rate: 10/s, duration: 5m}`"
+        }
+        "users" | "num_users" | "userCount" | "VUs" | "vu" | "virtual_users" | "concurrency" if load => {
+            "write `vus: 10` with `executor: per-vu-iterations`"
+        }
+        "vus" | "iterations" | "rate" | "duration" | "executor" | "arrivals" if def == "Scenario" => {
+            "it belongs under `load:`, such as `load: {executor: per-vu-iterations, vus: 10}`"
+        }
+        "arrivalRate" | "arrival_rate" | "rps" | "qps" | "constantUsersPerSec" | "requests_per_second" => {
+            "write `rate: 10/s` with `executor: constant-arrival-rate`"
+        }
+        "maxVUs" | "max_vus" | "maxVusers" | "preAllocatedVUs" | "pre_allocated_vus" => {
+            "write `max_in_flight: 500`: the most unanswered requests at once"
+        }
+        "gracefulStop" | "gracefulRampDown" | "graceful_ramp_down" => "write `graceful_stop: 30s`",
+        "maxDuration" => "write `max_duration: 10m`",
+        "timeUnit" | "time_unit" => "the rate has its unit with it: write `rate: 10/s` or `rate: 30/m`",
+        "startTime" | "start_time" => "scenarios start by their `schedule:`",
+        "exec" | "scenario_type" | "type" if load => {
+            "write `executor: probe`, `per-vu-iterations` or `constant-arrival-rate`"
+        }
+        "thinkTime" | "think_time" | "sleep" | "wait_time" | "pace" if def == "Step" => {
+            "write `think: 2s`: a pause after the step"
+        }
+        "thinkTime" | "think_time" | "wait_time" => "write `think: 2s` in a step",
+        "checks" | "check" | "assert" | "assertions" | "expectations" | "ensure" => {
+            "write `expect: [\"status == 200\"]` in a step, or `thresholds:` in a scenario"
+        }
+        "url" | "uri" | "path" | "method" | "endpoint" if def == "Step" => {
+            "write the method as the key: `get: /path` or `post: /path`"
+        }
+        "url" | "host" | "baseUrl" | "baseURL" | "address" | "endpoint" if def == "Target" => {
+            "write `base_url: http://localhost:8080`"
+        }
+        "target" | "config" | "environments_url" if def == "File" => {
+            "write `targets: {NAME: {base_url: http://localhost:8080}}`"
+        }
+        "flow" | "requests" | "tasks" | "request" if def == "Scenario" => "write `steps: [{get: /path}]`",
+        "data" | "payload" | "content" if def == "Step" => "write `json: {…}`, `form: {…}` or `body: text`",
+        "extract" | "save" | "captures" | "extractors" if def == "Step" => "write `capture: {id: {json: $.id}}`",
+        "status" | "expected_status" | "statusCode" if def == "Step" => "write `expect: [\"status == 200\"]`",
+        "continue_on_error" | "continueOnError" | "on_error" if def == "Step" => "write `on_fail: continue`",
+        "setup" | "beforeAll" if def == "Scenario" => "write `before: [{post: /path}]`",
+        "teardown" | "afterAll" if def == "Scenario" => "write `after: [{post: /path}]`",
+        "interval" | "period" if def == "ScheduleMap" || def == "Scenario" => "write `schedule: {every: 5m}`",
+        "cron" | "every" | "timezone" if def == "Scenario" => {
+            "it belongs under `schedule:`, such as `schedule: {cron: \"*/5 * * * *\"}`"
+        }
+        "tz" | "zone" => "write `timezone: Europe/Berlin`",
+        "jsonpath" | "json_path" | "jsonPath" if def == "Capture" => "write `json: $.id`",
+        "regexp" | "re" | "pattern" if def == "Capture" => "write `regex: \"id=(\\d+)\"`",
+        "threshold" | "condition" if def == "ThresholdMap" => "write `expr: p95(latency) < 2s`",
+        "abortOnFail" => "write `abort_on_fail: true`",
+        "delayAbortEval" => "write `delay_abort_eval: 30s`",
+        "for" if def == "ThresholdMap" => "write `for_runs: 2`, or `over 1m for 2m` in the expression",
+        "email_configs" | "email" | "emails" if def == "Alerts" => "write `receivers: {on_call: {email: {…}}}`",
+        "route" | "receiver" if def == "Alerts" || def == "Route" => "write `routes: [{to: [on_call]}]`",
+        "smarthost" | "host" | "server" | "relay" if def == "Email" => "write `smtp: \"smtp://mail.example.com:587\"`",
+        "user" | "auth_username" | "login" if def == "Email" => "write `username: plimsoll`",
+        "auth_password" | "pass" if def == "Email" => "write `password: \"${secret.smtp}\"`",
+        "starttls" | "require_tls" | "ssl" | "use_tls" if def == "Email" => "write `tls: required`",
+        "env" | "environment" if def == "Secret" => "write `from_env: NAME`",
+        "file" | "path" if def == "Secret" => "write `from_file: /run/credentials/name`",
+        "value" | "literal" | "content" if def == "Secret" => {
+            "a secret is never written into the file: write `from_file:`, `from_env:` or `from_credential:`"
+        }
+        "insecure" | "insecureSkipTLSVerify" | "verify" => {
+            "certificates are always verified: write `tls: {ca: ca.pem}` for one of your own"
+        }
+        _ => return None,
+    })
+}
+
+/// What a missing key looks like.
+pub(crate) fn example(def: &str, key: &str) -> &'static str {
+    match (def, key) {
+        ("File", "version") => "write `version: 1` as the first line",
+        ("Scenario", "load") => "write `load: {executor: probe}` for a single check",
+        ("Scenario", "steps") => "write `steps: [{get: /health}]`",
+        ("Load", "executor") => "write `executor: probe`, `per-vu-iterations` or `constant-arrival-rate`",
+        ("Target", "base_url") => "write `base_url: http://localhost:8080`",
+        ("Classify", "outcome") => "write `outcome: rejected`, `ok` or `failed`",
+        ("ThresholdMap", "expr") => "write `expr: p95(latency) < 2s`",
+        ("Receiver", "email") => {
+            "write `email: {to: [oncall@example.com], from: plimsoll@example.com, smtp: \"smtp://mail.example.com:587\"}`"
+        }
+        ("Email", "to") => "write `to: [oncall@example.com]`",
+        ("Email", "from") => "write `from: plimsoll@example.com`",
+        ("Email", "smtp") => "write `smtp: \"smtp://mail.example.com:587\"`",
+        ("Route", "to") => "write `to: [RECEIVER]`",
+        ("Otlp", "endpoint") => "write `endpoint: \"http://collector:4318\"`",
+        ("ReasonHeader", "header") => "write `header: x-reject-reason`",
+        ("AlertInvalid", "invalid") => "write `{invalid: 3}`",
+        _ => "",
+    }
+}
+
+/// The word among `known` that was probably meant.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' ', '.'], "");
+    let word = plain(word);
+    let slips = (word.chars().count() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
+        .filter(|(distance, candidate)| *distance <= slips && *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean `x`?", or what there is.
+pub(crate) fn did_you_mean<'a>(word: &str, known: &[&'a str], what: &str) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if known.is_empty() => format!("there is no {what} yet"),
+        None => {
+            let listed: Vec<&'a str> = known.iter().take(40).copied().collect();
+            format!("{what} known here: {}", listed.join(", "))
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! From the file's types to the model: everything that a schema cannot say. Errors are collected, and each stands at
+//! the place in the file that it is about.
+
+mod alerts;
+mod constants;
+mod host;
+mod load;
+pub(crate) mod origin;
+mod scenario;
+mod schedule;
+mod step;
+mod target;
+mod threshold;
+
+pub(crate) use self::{constants::reason, scenario::digest};
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::Value as Json;
+
+use super::{
+    diagnostic::Problems,
+    hints, mask, raw,
+    source::{Sources, Span},
+    tree::{Node, Seg, Value},
+};
+use crate::model::{
+    scenario::Constants,
+    settings::{Redactor, Settings},
+    template::{Escape, Template},
+    units,
+};
+
+/// A parsed file: its tree and what could be read of it.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// Index of its text in the sources.
+    pub(crate) source: usize,
+    /// With positions.
+    pub(crate) tree: Node,
+    /// With types; what was wrong is left out.
+    pub(crate) raw: raw::File,
+}
+
+/// The host's own policy.
+#[derive(Debug)]
+pub(crate) struct HostPolicy {
+    /// Index of its text in the sources.
+    pub(crate) source: usize,
+    /// As shown.
+    pub(crate) name: String,
+    /// With positions.
+    pub(crate) tree: Node,
+    /// With types.
+    pub(crate) raw: raw::Policy,
+}
+
+/// What is read from the process's surroundings.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    /// The environment.
+    pub(crate) env: &'a BTreeMap<String, String>,
+    /// $CREDENTIALS_DIRECTORY.
+    pub(crate) credentials_dir: Option<&'a Path>,
+}
+
+/// Where something stands: a file and a path into its tree.
+#[derive(Debug, Clone)]
+pub(crate) struct At {
+    file: usize,
+    path: Vec<Seg>,
+}
+
+impl At {
+    fn root(file: usize) -> Self {
+        Self { file, path: Vec::new() }
+    }
+
+    fn key(&self, key: &str) -> Self {
+        let mut path = self.path.clone();
+        path.push(Seg::Key(key.to_owned()));
+        Self { file: self.file, path }
+    }
+
+    fn index(&self, index: usize) -> Self {
+        let mut path = self.path.clone();
+        path.push(Seg::Index(index));
+        Self { file: self.file, path }
+    }
+
+    /// An item of a list, or the value itself where it stands alone.
+    fn item(&self, index: Option<usize>) -> Self {
+        index.map_or_else(|| self.clone(), |index| self.index(index))
+    }
+}
+
+/// What lowering has found out so far.
+struct Lower<'a> {
+    sources: &'a Sources,
+    files: &'a [Parsed],
+    around: Surroundings<'a>,
+    problems: &'a mut Problems,
+    constants: Constants,
+    redactor: Redactor,
+    /// Names under `vars`, `secret` and `env`.
+    known: BTreeMap<&'static str, Vec<String>>,
+}
+
+/// Which variables a template may use besides the constants and what every run brings.
+#[derive(Debug, Clone, Copy)]
+enum Scope<'a> {
+    /// Constants only: rendered once, when the configuration is loaded.
+    Load,
+    /// Captures of earlier steps.
+    Run(&'a [String]),
+    /// Any: a named request that no scenario uses.
+    Any,
+}
+
+/// What every run brings.
+const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "run_id", "now", "uuid", "random", "target"];
+
+/// Lowers the files, the first of which is the main one. The settings are complete only if no error was noted.
+pub(crate) fn lower(
+    sources: &Sources,
+    files: &[Parsed],
+    host: Option<&HostPolicy>,
+    around: Surroundings<'_>,
+    problems: &mut Problems,
+) -> (Option<Settings>, Redactor) {
+    let constants = Constants(std::sync::Arc::default());
+    let known = BTreeMap::new();
+    let redactor = Redactor::default();
+    let mut lower = Lower { sources, files, around, problems, constants, redactor, known };
+    lower.constants();
+    let daemon = lower.daemon();
+    let policy = lower.policy(host);
+    let telemetry = lower.telemetry();
+    let targets = lower.targets(&policy);
+    lower.unused_requests();
+    let scenarios = lower.scenarios(&targets, &policy, &daemon);
+    let alerts = lower.alerts();
+    let redact = lower.redactor.clone();
+    let settings = daemon.map(|daemon| Settings { daemon, policy, telemetry, alerts, scenarios, redact });
+    (settings, lower.redactor)
+}
+
+impl<'a> Lower<'a> {
+    fn main(&self) -> &'a raw::File {
+        &self.files[0].raw
+    }
+
+    fn node(&self, at: &At) -> Option<&'a Node> {
+        self.files.get(at.file).and_then(|file| file.tree.at(&at.path))
+    }
+
+    /// Where a value stands: itself if it is a scalar, else its key.
+    fn span(&self, at: &At) -> Option<Span> {
+        self.files.get(at.file).map(|file| file.tree.locate(&at.path))
+    }
+
+    fn error(&mut self, at: &At, message: impl Into<String>, help: impl Into<String>) {
+        let span = self.span(at);
+        self.problems.error(span, message, help);
+    }
+
+    fn warning(&mut self, at: &At, message: impl Into<String>, help: impl Into<String>) {
+        let span = self.span(at);
+        self.problems.warning(span, message, help);
+    }
+
+    /// An error about a key rather than its value.
+    fn key_error(&mut self, at: &At, message: impl Into<String>, help: impl Into<String>) {
+        let span = self.files.get(at.file).map(|file| file.tree.locate_key(&at.path));
+        self.problems.error(span, message, help);
+    }
+
+    /// An error within a text, `offset` bytes from its start.
+    fn text_error(&mut self, at: &At, offset: usize, message: impl Into<String>, help: impl Into<String>) {
+        let span = self.span(at).map(|span| match self.node(at).map(|node| &node.value) {
+            Some(Value::String { text, .. }) => {
+                let quote = usize::from(self.sources.text(span).starts_with(['"', '\'']));
+                let plain = self.sources.text(span).get(quote..).is_some_and(|raw| raw.starts_with(text.as_str()));
+                if plain && offset < text.len() { span.part(quote + offset, 1) } else { span }
+            }
+            _ => span,
+        });
+        self.problems.error(span, message, help);
+    }
+
+    /// The folder that relative paths start from.
+    fn resolve(&self, at: &At, path: &str) -> PathBuf {
+        let source = self.span(at).and_then(|span| self.sources.0.get(span.source));
+        source.map_or_else(|| PathBuf::from(path), |source| source.dir.join(path))
+    }
+
+    /// A duration of the file, or its default.
+    fn duration(&mut self, at: &At, text: Option<&raw::DurationText>, default: Duration, least: Duration) -> Duration {
+        let Some(Ok(value)) = text.map(|text| units::parse_duration(&text.0)) else { return default };
+        if value < least {
+            let key = self.last_key(at);
+            let least = units::human_seconds(least.as_secs_f64());
+            self.error(at, format!("`{key}` is too short: the least is {least}"), "write a longer duration");
+        }
+        value
+    }
+
+    fn last_key(&self, at: &At) -> String {
+        at.path
+            .iter()
+            .rev()
+            .find_map(|seg| if let Seg::Key(key) = seg { Some(key.clone()) } else { None })
+            .unwrap_or_default()
+    }
+
+    /// A template, its variables checked. One that does not compile is noted and replaced by nothing.
+    fn template(&mut self, at: &At, text: &str, escape: Escape, scope: Scope<'_>) -> Template {
+        match Template::compile(text, escape) {
+            Ok(template) => {
+                for variable in template.variables() {
+                    self.variable(at, text, &variable, scope);
+                }
+                template
+            }
+            Err(error) => {
+                self.text_error(
+                    at,
+                    error.offset,
+                    error.message,
+                    "templates are written `${name}`, a literal `${` is written `$${`",
+                );
+                Template::literal("")
+            }
+        }
+    }
+
+    fn variable(&mut self, at: &At, text: &str, variable: &str, scope: Scope<'_>) {
+        let (root, rest) = variable.split_once('.').map_or((variable, None), |(root, rest)| (root, Some(rest)));
+        let offset = text.find(variable).unwrap_or(0);
+        if let Some(names) = self.known.get(root) {
+            let Some(name) = rest.map(|rest| rest.split('.').next().unwrap_or(rest)) else { return };
+            if names.iter().any(|known| known == name) {
+                return;
+            }
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (section, how) = match root {
+                "secret" => ("secrets", format!("`secrets: {{{name}: {{from_env: NAME}}}}`")),
+                "env" => ("env", format!("`env: [{name}]`")),
+                _ => ("vars", format!("`vars: {{{name}: …}}`")),
+            };
+            let near = hints::nearest(name, names.iter().copied());
+            let help = near.map_or_else(|| format!("write {how}"), |near| format!("did you mean `{root}.{near}`?"));
+            self.text_error(at, offset, format!("`{variable}`: there is no `{name}` under `{section}`"), help);
+            return;
+        }
+        let captures: &[String] = match scope {
+            Scope::Any => return,
+            Scope::Load => &[],
+            Scope::Run(captures) => captures,
+        };
+        let run = matches!(scope, Scope::Run(_));
+        if captures.iter().any(|name| name == root) || (run && BUILT_IN.contains(&root)) {
+            return;
+        }
+        let mut all: Vec<&str> = captures.iter().map(String::as_str).collect();
+        if run {
+            all.extend(BUILT_IN);
+        }
+        all.extend(["vars", "secret", "env"]);
+        let help = match hints::nearest(root, all.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`? Known here: {}", all.join(", ")),
+            None => format!("known here: {}", all.join(", ")),
+        };
+        self.text_error(at, offset, format!("`{root}` is not a variable here"), help);
+    }
+
+    /// A text whose holes are constants, filled now.
+    fn text(&mut self, at: &At, text: &str) -> String {
+        if !text.contains("${") {
+            return text.to_owned();
+        }
+        let before = self.problems.0.len();
+        let template = self.template(at, text, Escape::None, Scope::Load);
+        match template.render(&minijinja::Value::from(minijinja::value::Serde(&*self.constants.0))) {
+            Ok(text) => text,
+            Err(error) => {
+                if self.problems.0.len() == before {
+                    self.error(at, error.message, "use `${vars.…}`, `${env.…}` or `${secret.…}`");
+                }
+                String::new()
+            }
+        }
+    }
+
+    /// A name that becomes a metric label.
+    fn name(&mut self, at: &At, name: &str, what: &str) {
+        let fine = |c: char| c.is_ascii_alphanumeric() || "_.:/ ${}-".contains(c);
+        if name.is_empty() || name.len() > 80 || !name.chars().all(fine) || name.trim() != name {
+            let shown = super::check::short(name);
+            self.key_error(
+                at,
+                format!("`{shown}` is not a name for {what}"),
+                "a name has 1 to 80 letters, digits and _ . : / - characters: it is a metric label",
+            );
+        }
+    }
+
+    /// A name that a template or an expression uses.
+    fn identifier(&mut self, at: &At, name: &str, what: &str) {
+        let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !first || name.len() > 80 || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let shown = super::check::short(name);
+            self.key_error(
+                at,
+                format!("`{shown}` is not a name for {what}"),
+                "a name has letters, digits and _, and begins with a letter",
+            );
+        }
+    }
+
+    /// Whether a literal stands where only a reference to a secret may.
+    fn literal_secret(&mut self, at: &At, text: &str, what: &str, help: &str) {
+        if !text.is_empty() && !mask::only_references(text) {
+            self.error(at, format!("{what} is written into the file"), help);
+        }
+    }
+
+    /// The names of a section over all files, whether or not they could be read.
+    fn section(&self, section: &str) -> Vec<&'a str> {
+        self.files
+            .iter()
+            .filter_map(|file| file.tree.get(section))
+            .flat_map(|node| node.entries().iter().map(|entry| entry.key.as_str()))
+            .collect()
+    }
+
+    /// Notes names of a section that stand in two files.
+    fn twice(&mut self, section: &str) {
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for file in self.files {
+            let Some(node) = file.tree.get(section) else { continue };
+            for entry in node.entries() {
+                let Some(first) = seen.get(entry.key.as_str()) else {
+                    seen.insert(&entry.key, entry.key_span);
+                    continue;
+                };
+                if first.source == entry.key_span.source {
+                    continue;
+                }
+                let other = &self.sources.0[first.source];
+                let place = format!("{}:{}", other.name, other.line(first.start).0);
+                self.problems.error(
+                    Some(entry.key_span),
+                    format!("`{}` stands under `{section}` in two files", entry.key),
+                    format!("it is in {place} already: rename one of them"),
+                );
+            }
+        }
+    }
+}
+
+/// The JSON of a node, for hashes.
+fn json_of(node: Option<&Node>) -> Json {
+    node.map_or(Json::Null, Node::to_json)
+}

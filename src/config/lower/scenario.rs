@@ -1,0 +1,179 @@
+//! `scenarios`: the parts put together.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{At, Lower, json_of, target::Targets};
+use crate::{
+    config::{check::short, hints, raw},
+    model::{
+        scenario::{Intent, Scenario, Target},
+        settings::{DaemonSettings, Policy},
+    },
+};
+
+/// More would make as many series, and no page could show them.
+const MAX_SCENARIOS: usize = 1000;
+
+impl Lower<'_> {
+    pub(super) fn scenarios(
+        &mut self,
+        targets: &Targets,
+        policy: &Policy,
+        daemon: &Option<DaemonSettings>,
+    ) -> Vec<Arc<Scenario>> {
+        self.twice("scenarios");
+        let total = self.section("scenarios").len();
+        if total == 0 {
+            self.key_error(
+                &At::root(0).key("scenarios"),
+                "there are no scenarios",
+                "write `scenarios: {health: {load: {executor: probe}, steps: [{get: /health}]}}`",
+            );
+        }
+        if total > MAX_SCENARIOS {
+            self.key_error(
+                &At::root(0).key("scenarios"),
+                format!("there are {total} scenarios: the most is {MAX_SCENARIOS}"),
+                "run a second daemon with a file of its own",
+            );
+            return Vec::new();
+        }
+        let zone = daemon.as_ref().map_or("UTC", |daemon| &daemon.timezone).to_owned();
+        let mut out = Vec::new();
+        for (index, file) in self.files.iter().enumerate() {
+            for (name, raw) in file.raw.scenarios.iter().flat_map(|scenarios| &scenarios.0) {
+                let at = At::root(index).key("scenarios").key(name);
+                out.extend(self.scenario(&at, name, raw, targets, policy, &zone).map(Arc::new));
+            }
+        }
+        out
+    }
+
+    fn scenario(
+        &mut self,
+        at: &At,
+        name: &str,
+        raw: &raw::Scenario,
+        targets: &Targets,
+        policy: &Policy,
+        zone: &str,
+    ) -> Option<Scenario> {
+        self.name(at, name, "a scenario");
+        let labels = raw.labels.as_deref().unwrap_or_default();
+        for (index, label) in labels.iter().enumerate() {
+            self.identifier_or_dash(&at.key("labels").index(index), label);
+        }
+        let target = self.target_of(at, raw, targets);
+        let overload = matches!(raw.intent, Some(raw::Intent::Overload));
+        let schedule = self.schedule(&at.key("schedule"), raw.schedule.as_ref(), zone, name);
+        // Hooks keep values for the steps and for each other; what the steps keep belongs to an iteration.
+        let mut captures = Vec::new();
+        let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
+        let mut of_hooks = captures.clone();
+        let steps = self.steps(&at.key("steps"), &raw.steps, &mut captures);
+        let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
+        let default = target.as_ref().map_or(Duration::ZERO, |target| target.http.timeout);
+        let longest = steps.iter().map(|step| step.request.timeout.unwrap_or(default)).max().unwrap_or(default);
+        let load = self.load(&at.key("load"), &raw.load, target.as_deref(), longest, policy);
+        let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), &load, overload);
+        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), &load);
+        let target = target?;
+        let config_hash = self.hash_of(at, &target);
+        let seed = Sha256::digest(name.as_bytes());
+        Some(Scenario {
+            name: name.into(),
+            description: raw.description.clone(),
+            labels: labels.iter().map(|label| label.as_str().into()).collect(),
+            owner: raw.owner.as_deref().map(Into::into),
+            target,
+            intent: if overload { Intent::Overload } else { Intent::Normal },
+            schedule,
+            load,
+            before,
+            steps,
+            after,
+            thresholds,
+            valid_if,
+            constants: self.constants.clone(),
+            config_hash,
+            seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
+        })
+    }
+
+    fn identifier_or_dash(&mut self, at: &At, label: &str) {
+        let fine = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if label.is_empty() || label.len() > 80 || !label.chars().all(fine) || ["and", "or", "not"].contains(&label) {
+            self.error(
+                at,
+                format!("`{}` is not a label", short(label)),
+                "write letters, digits, _ and -, so that `--select` can name it",
+            );
+        }
+    }
+
+    /// The scenario's target: named, or the only one there is.
+    fn target_of(&mut self, at: &At, raw: &raw::Scenario, targets: &Targets) -> Option<Arc<Target>> {
+        let names = self.section("targets");
+        match &raw.target {
+            Some(name) => match targets.get(name) {
+                Some(target) => target.clone(),
+                None => {
+                    let help = if names.is_empty() {
+                        format!("write `targets: {{{}: {{base_url: http://localhost:8080}}}}`", short(name))
+                    } else {
+                        hints::did_you_mean(name, &names, "targets")
+                    };
+                    self.error(&at.key("target"), format!("there is no target `{}`", short(name)), help);
+                    None
+                }
+            },
+            None if names.len() == 1 => targets.get(names[0]).cloned().flatten(),
+            None if names.is_empty() => {
+                let name = self.last_key(at);
+                self.key_error(
+                    at,
+                    format!("scenario `{}` has no target", short(&name)),
+                    "write `targets: {api: {base_url: http://localhost:8080}}`",
+                );
+                None
+            }
+            None => {
+                let name = self.last_key(at);
+                let help = format!("write `target: {}`; there are {}", names[0], names.join(", "));
+                self.key_error(at, format!("scenario `{}` does not say which target", short(&name)), help);
+                None
+            }
+        }
+    }
+
+    /// What decides how the scenario behaves, as one hash: itself, its target, the named requests and the constants'
+    /// names and values as written (secrets are references there).
+    fn hash_of(&self, at: &At, target: &Target) -> String {
+        let files = self.files.iter();
+        let target = files.clone().find_map(|file| file.tree.get("targets")?.get(&target.name));
+        let shared =
+            |section: &'static str| -> Vec<_> { files.clone().map(|file| json_of(file.tree.get(section))).collect() };
+        let all = json!({
+            "scenario": json_of(self.node(at)),
+            "target": json_of(target),
+            "requests": shared("requests"),
+            "vars": shared("vars"),
+            "policy": shared("policy"),
+        });
+        digest(&[all.to_string().as_bytes()])
+    }
+}
+
+/// `sha256:…` over all parts.
+pub(crate) fn digest(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}

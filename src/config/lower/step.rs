@@ -1,0 +1,404 @@
+//! Steps and named requests: one request each, with what is expected and kept of its answer.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::{At, Lower, Scope};
+use crate::{
+    config::{check::short, hints, raw},
+    model::{
+        scenario::{BodySpec, Capture, CaptureFrom, OkStatus, RequestSpec, Step},
+        template::{Escape, JsonTemplate, Template},
+    },
+};
+
+/// A body file is read when the configuration is loaded, and kept.
+const MAX_BODY_FILE: u64 = 10 * 1024 * 1024;
+
+/// A step as written, with the named request it uses.
+struct Written<'a> {
+    step: (&'a raw::Step, &'a At),
+    base: Option<(&'a raw::Step, At)>,
+}
+
+impl<'a> Written<'a> {
+    /// A field of the step, or of its named request, and where it stands.
+    fn field<T>(&self, key: &str, read: impl Fn(&'a raw::Step) -> Option<&'a T>) -> Option<(&'a T, At)> {
+        let own = read(self.step.0).map(|value| (value, self.step.1.key(key)));
+        own.or_else(|| self.base.as_ref().and_then(|(base, at)| Some((read(base)?, at.key(key)))))
+    }
+
+    /// A field of both: the request's first.
+    fn both<T>(&self, key: &str, read: impl Fn(&'a raw::Step) -> Option<&'a T>) -> Vec<(&'a T, At)> {
+        let base = self.base.as_ref().and_then(|(base, at)| Some((read(base)?, at.key(key))));
+        base.into_iter().chain(read(self.step.0).map(|value| (value, self.step.1.key(key)))).collect()
+    }
+}
+
+impl Lower<'_> {
+    /// Lowers a list of steps. `captures` holds what earlier steps keep, and grows.
+    pub(super) fn steps(&mut self, at: &At, steps: &[raw::Step], captures: &mut Vec<String>) -> Vec<Step> {
+        let mut out = Vec::with_capacity(steps.len());
+        for (index, raw) in steps.iter().enumerate() {
+            let known = captures.clone();
+            let at = at.index(index);
+            if let Some(step) = self.step(&at, raw, Scope::Run(&known)) {
+                captures.extend(step.capture.iter().map(|capture| capture.name.to_string()));
+                out.push(step);
+            } else {
+                // What it was meant to keep is known: one error for the step is enough.
+                captures
+                    .extend(raw.capture.iter().flat_map(|captures| captures.0.iter().map(|(name, _)| name.clone())));
+            }
+        }
+        out
+    }
+
+    /// Checks the named requests by themselves, so that an unused one is right too.
+    pub(super) fn unused_requests(&mut self) {
+        self.twice("requests");
+        for (index, file) in self.files.iter().enumerate() {
+            for (name, raw) in file.raw.requests.iter().flat_map(|requests| &requests.0) {
+                let at = At::root(index).key("requests").key(name);
+                self.name(&at, name, "a request");
+                if raw.request.is_some() {
+                    self.error(
+                        &at.key("request"),
+                        "a named request does not use another one",
+                        "write its method: `get: /path`",
+                    );
+                } else {
+                    self.step(&at, raw, Scope::Any);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, at: &At, raw: &raw::Step, scope: Scope<'_>) -> Option<Step> {
+        let base = match &raw.request {
+            Some(name) => Some(self.named(&at.key("request"), name)?),
+            None => None,
+        };
+        if let (Some(name), true) = (&raw.request, methods(raw).next().is_some()) {
+            self.error(
+                &at.key("request"),
+                format!("a step has a method or `request: {name}`, not both"),
+                "remove one of them",
+            );
+        }
+        let written = Written { step: (raw, at), base };
+        let (method, path_text, path_at) = self.method(&written)?;
+        let path = self.path(&path_at, path_text, scope);
+        let mut headers = Vec::new();
+        for (fields, at) in written.both("headers", |step| step.headers.as_ref()) {
+            for header in self.headers(&at, Some(fields), scope) {
+                headers.retain(|(name, _)| *name != header.0);
+                headers.push(header);
+            }
+        }
+        let body = self.body(&written, scope);
+        let timeout = written
+            .field("timeout", |step| step.timeout.as_ref())
+            .map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::from_millis(1)));
+        let mut expect = Vec::new();
+        for (list, at) in written.both("expect", |step| step.expect.as_ref()) {
+            for (index, text) in list.iter() {
+                expect.extend(self.expect(&at.item(index), &text.0));
+            }
+        }
+        let mut capture: Vec<Capture> = Vec::new();
+        for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
+            for (name, raw) in &fields.0 {
+                let found = self.capture(&at.key(name), name, raw);
+                capture.retain(|known| *known.name != **name);
+                capture.extend(found);
+            }
+        }
+        let ok = written.field("ok", |step| step.ok.as_ref()).map(|(list, at)| self.ok_status(&at, list));
+        let think = written.field("think", |step| step.think.as_ref());
+        let think = think.map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::ZERO));
+        let name = raw.name.clone().or_else(|| raw.request.clone()).or_else(|| written.base.as_ref()?.0.name.clone());
+        if let Some(name) = &raw.name {
+            self.name(&at.key("name"), name, "a request");
+        }
+        let name = name.unwrap_or_else(|| label(&method, path_text));
+        let on_fail = written.field("on_fail", |step| step.on_fail.as_ref());
+        Some(Step {
+            name: name.as_str().into(),
+            request: RequestSpec { method, path, headers, body, timeout },
+            expect,
+            capture,
+            continue_on_fail: on_fail.is_some_and(|(word, _)| matches!(word, raw::OnFail::Continue)),
+            ok,
+            think,
+        })
+    }
+
+    /// A named request of any file. `None` if there is none, or it could not be read.
+    fn named<'s>(&mut self, at: &At, name: &str) -> Option<(&'s raw::Step, At)>
+    where
+        Self: 's,
+    {
+        let files = self.files;
+        for (index, file) in files.iter().enumerate() {
+            if let Some(raw) = file.raw.requests.as_ref().and_then(|requests| requests.get(name)) {
+                let base = At::root(index).key("requests").key(name);
+                return raw.request.is_none().then_some((raw, base));
+            }
+        }
+        let known = self.section("requests");
+        if !known.contains(&name) {
+            let help = if known.is_empty() {
+                format!("write `requests: {{{}: {{get: /path}}}}`", short(name))
+            } else {
+                hints::did_you_mean(name, &known, "requests")
+            };
+            self.error(at, format!("there is no request `{}`", short(name)), help);
+        }
+        None
+    }
+
+    fn method<'s>(&mut self, written: &Written<'s>) -> Option<(Method, &'s str, At)> {
+        let (raw, at) = match &written.base {
+            Some((base, at)) => (*base, at),
+            None => (written.step.0, written.step.1),
+        };
+        let mut found = methods(raw);
+        let Some((key, method, path)) = found.next() else {
+            self.error(at, "a request has a method and a path", "write `get: /path`, `post: /path` or `request: NAME`");
+            return None;
+        };
+        if let Some((other, ..)) = found.next() {
+            self.key_error(
+                &at.key(other),
+                format!("a request has one method: here are `{key}` and `{other}`"),
+                "write a step for each",
+            );
+        }
+        Some((method, path, at.key(key)))
+    }
+
+    fn path(&mut self, at: &At, text: &str, scope: Scope<'_>) -> Template {
+        if text.contains("://") && !text.starts_with('/') {
+            self.error(
+                at,
+                format!("`{}` is a URL: a step has a path", short(text)),
+                "write the host as `base_url` of a target, and here `/path`",
+            );
+        } else if !text.starts_with('/') {
+            self.error(
+                at,
+                format!("`{}` is not a path", short(text)),
+                format!("a path begins with `/`: write `/{}`", short(text)),
+            );
+        }
+        let template = self.template(at, text, Escape::Path, scope);
+        if let Some(offset) = literal_space(text) {
+            self.text_error(
+                at,
+                offset,
+                "a path holds no white space, `#` or control characters",
+                "write %20 for a space, %23 for #",
+            );
+        }
+        template
+    }
+
+    fn body(&mut self, written: &Written<'_>, scope: Scope<'_>) -> BodySpec {
+        // A step's own body replaces that of its named request, whatever its form.
+        let has_own = bodies(written.step.0).next().is_some();
+        let (raw, at) = match &written.base {
+            Some((base, at)) if !has_own => (*base, at),
+            _ => (written.step.0, written.step.1),
+        };
+        let mut found = bodies(raw);
+        let Some(first) = found.next() else { return BodySpec::None };
+        if let Some(second) = found.next() {
+            self.key_error(
+                &at.key(second),
+                format!("a request has one body: here are `{first}` and `{second}`"),
+                "remove one of them",
+            );
+        }
+        let at = at.key(first);
+        if let Some(json) = &raw.json {
+            return self.json_body(&at, json, scope);
+        }
+        if let Some(form) = &raw.form {
+            let fields = form.0.iter().map(|(name, value)| {
+                let template = self.template(&at.key(name), &value.text(), Escape::None, scope);
+                (name.as_str().into(), template)
+            });
+            return BodySpec::Form(fields.collect());
+        }
+        if let Some(text) = &raw.body {
+            return BodySpec::Text(self.template(&at, &text.0, Escape::None, scope));
+        }
+        raw.body_file.as_deref().map_or(BodySpec::None, |file| self.body_file(&at, file))
+    }
+
+    fn json_body(&mut self, at: &At, json: &serde_json::Value, scope: Scope<'_>) -> BodySpec {
+        let before = self.problems.0.len();
+        self.json_leaves(at, json, scope);
+        match JsonTemplate::compile(json) {
+            Ok(template) => BodySpec::Json(template),
+            Err(error) => {
+                if self.problems.0.len() == before {
+                    self.error(at, error.message, "templates are written `${name}`");
+                }
+                BodySpec::None
+            }
+        }
+    }
+
+    /// Checks each text of a JSON body at its own place.
+    fn json_leaves(&mut self, at: &At, json: &serde_json::Value, scope: Scope<'_>) {
+        match json {
+            serde_json::Value::String(text) if text.contains("${") => {
+                self.template(at, text, Escape::None, scope);
+            }
+            serde_json::Value::Array(items) => {
+                items.iter().enumerate().for_each(|(index, item)| self.json_leaves(&at.index(index), item, scope));
+            }
+            serde_json::Value::Object(map) => {
+                map.iter().for_each(|(key, value)| self.json_leaves(&at.key(key), value, scope));
+            }
+            _ => {}
+        }
+    }
+
+    fn body_file(&mut self, at: &At, file: &str) -> BodySpec {
+        let path = self.resolve(at, file);
+        let shown = path.display().to_string();
+        if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_BODY_FILE) {
+            self.error(at, format!("`{shown}` is larger than 10 MiB"), "send a smaller body");
+            return BodySpec::None;
+        }
+        match std::fs::read(&path) {
+            Ok(bytes) => BodySpec::Raw(bytes.into()),
+            Err(error) => {
+                let reason = super::constants::reason(&error);
+                self.error(at, format!("`{shown}` cannot be read: {reason}"), "paths are relative to this file");
+                BodySpec::None
+            }
+        }
+    }
+
+    fn capture(&mut self, at: &At, name: &str, raw: &raw::Capture) -> Option<Capture> {
+        self.identifier(at, name, "a capture");
+        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env"].contains(&name) {
+            self.key_error(at, format!("`{name}` is a variable of Plimsoll's own"), "choose another name");
+        }
+        let from = match (&raw.json, &raw.header, &raw.regex) {
+            (Some(json), None, None) => CaptureFrom::Json(self.json_path(&at.key("json"), json)?),
+            (None, Some(header), None) => CaptureFrom::Header(self.header_name(&at.key("header"), header)?),
+            (None, None, Some(regex)) => self.capture_regex(at, regex, raw.group)?,
+            _ => {
+                self.key_error(
+                    at,
+                    "a capture says where its value is found",
+                    "write one of `json: $.id`, `header: x-id` or `regex: \"id=([0-9]+)\"`",
+                );
+                return None;
+            }
+        };
+        if raw.group.is_some() && raw.regex.is_none() {
+            self.error(&at.key("group"), "`group` belongs to `regex`", "remove it");
+        }
+        let default = match self.node(&at.key("default")) {
+            Some(node) => Some(node.to_json()),
+            None => raw.default.clone(),
+        };
+        let required = raw.required.unwrap_or(default.is_none());
+        if required && default.is_some() {
+            self.error(
+                &at.key("required"),
+                "a capture with a default is never missing",
+                "remove `required` or `default`",
+            );
+        }
+        Some(Capture { name: name.into(), from, required, default })
+    }
+
+    fn capture_regex(&mut self, at: &At, text: &str, group: Option<u32>) -> Option<CaptureFrom> {
+        let regex = match regex::RegexBuilder::new(text).size_limit(1 << 20).build() {
+            Ok(regex) => regex,
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                self.error(
+                    &at.key("regex"),
+                    format!("`{}` is not a regular expression: {reason}", short(text)),
+                    "the syntax is that of the Rust regex crate: no look-around, no back-references",
+                );
+                return None;
+            }
+        };
+        let most = regex.captures_len() - 1;
+        let group = group.map_or(most.min(1), |group| group as usize);
+        if group > most {
+            self.error(
+                &at.key("group"),
+                format!("the expression has {most} groups: there is no group {group}"),
+                "count the ( of the expression; 0 is the whole match",
+            );
+        }
+        Some(CaptureFrom::Regex { regex, group })
+    }
+
+    fn ok_status(&mut self, at: &At, list: &raw::StatusList) -> OkStatus {
+        match list {
+            raw::OneOrMany::One(raw::Status::Range(word)) if word == "any" => OkStatus::Any,
+            _ => OkStatus::Of(self.statuses(at, list)),
+        }
+    }
+}
+
+/// The methods of a step with their keys and paths.
+fn methods(raw: &raw::Step) -> impl Iterator<Item = (&'static str, Method, &str)> {
+    let all = [
+        ("get", Method::GET, &raw.get),
+        ("post", Method::POST, &raw.post),
+        ("put", Method::PUT, &raw.put),
+        ("patch", Method::PATCH, &raw.patch),
+        ("delete", Method::DELETE, &raw.delete),
+        ("head", Method::HEAD, &raw.head),
+        ("options", Method::OPTIONS, &raw.options),
+    ];
+    all.into_iter().filter_map(|(key, method, path)| Some((key, method, path.as_ref()?.0.as_str())))
+}
+
+/// The keys of the bodies of a step.
+fn bodies(raw: &raw::Step) -> impl Iterator<Item = &'static str> + use<> {
+    let all = [
+        ("json", raw.json.is_some()),
+        ("form", raw.form.is_some()),
+        ("body", raw.body.is_some()),
+        ("body_file", raw.body_file.is_some()),
+    ];
+    all.into_iter().filter_map(|(key, there)| there.then_some(key))
+}
+
+/// `METHOD path`, without the query, at most 80 characters: the name of a request that has none.
+fn label(method: &Method, path: &str) -> String {
+    let fine = |c: char| if c.is_ascii_alphanumeric() || "_.:/ ${}-".contains(c) { c } else { '_' };
+    let path = path.split('?').next().unwrap_or(path);
+    format!("{method} {path}").chars().map(fine).take(80).collect::<String>().trim_end().to_owned()
+}
+
+/// The place of a character outside of `${…}` that a path cannot hold.
+fn literal_space(text: &str) -> Option<usize> {
+    let mut depth = 0u32;
+    let mut previous = ' ';
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' if previous == '$' || depth > 0 => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            c if depth == 0 && (c.is_whitespace() || c.is_control() || c == '#') => return Some(at),
+            _ => {}
+        }
+        previous = c;
+    }
+    None
+}

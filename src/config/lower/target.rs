@@ -1,0 +1,495 @@
+//! `targets`: where requests go, how, and what their answers mean.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::HeaderName;
+use serde_json_path::JsonPath;
+
+use super::{At, Lower, Scope, origin};
+use crate::{
+    config::{check::short, expr, mask, raw},
+    model::{
+        Name,
+        outcome::Outcome,
+        scenario::{
+            BaseUrl, ClassifyRule, Connections, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec, StatusMatch,
+            Target,
+        },
+        settings::Policy,
+        template::{Escape, Template},
+        units,
+    },
+};
+
+/// Targets by name; `None` for one that is written but cannot be used.
+pub(super) type Targets = HashMap<String, Option<Arc<Target>>>;
+
+impl Lower<'_> {
+    pub(super) fn targets(&mut self, policy: &Policy) -> Targets {
+        self.twice("targets");
+        let mut targets: Targets = self.section("targets").into_iter().map(|name| (name.to_owned(), None)).collect();
+        for (index, file) in self.files.iter().enumerate() {
+            for (name, raw) in file.raw.targets.iter().flat_map(|targets| &targets.0) {
+                let at = At::root(index).key("targets").key(name);
+                self.name(&at, name, "a target");
+                let target = self.target(&at, name, raw, policy);
+                targets.insert(name.clone(), target);
+            }
+        }
+        targets
+    }
+
+    fn target(&mut self, at: &At, name: &str, raw: &raw::Target, policy: &Policy) -> Option<Arc<Target>> {
+        let base = self.base_url(&at.key("base_url"), &raw.base_url);
+        if let Some(base) = &base {
+            self.allowed(&at.key("base_url"), base, policy);
+        }
+        let headers = self.headers(&at.key("headers"), raw.headers.as_ref(), Scope::Run(&[]));
+        let http = self.http(&at.key("http"), raw.http.as_ref());
+        let classify = raw.classify.iter().flatten().enumerate();
+        let classify = classify.map(|(index, rule)| self.classify(&at.key("classify").index(index), rule)).collect();
+        let stats = raw.stats.as_ref().map(|stats| self.stats(&at.key("stats"), stats));
+        Some(Arc::new(Target { name: name.into(), base: base?, headers, http, classify, stats }))
+    }
+
+    fn base_url(&mut self, at: &At, text: &str) -> Option<BaseUrl> {
+        const HOW: &str = "write `base_url: http://localhost:8080`";
+        let text = self.text(at, text);
+        if text.is_empty() {
+            self.error(at, "`base_url` is empty", HOW);
+            return None;
+        }
+        let shown = short(&text);
+        if !text.contains("://") {
+            self.error(at, format!("`{shown}` has no scheme"), format!("write `base_url: http://{shown}`"));
+            return None;
+        }
+        let Ok(uri) = text.parse::<http::Uri>() else {
+            self.error(at, format!("`{shown}` is not a URL"), HOW);
+            return None;
+        };
+        let https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            other => {
+                let scheme = other.unwrap_or_default();
+                self.error(
+                    at,
+                    format!("`{scheme}` is not a scheme that can be loaded"),
+                    "write `http://` or `https://`",
+                );
+                return None;
+            }
+        };
+        let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+        if authority.contains('@') {
+            self.error(
+                at,
+                "a URL holds no user or password",
+                "write `headers: {authorization: \"Basic ${secret.x}\"}`",
+            );
+            return None;
+        }
+        if uri.query().is_some() || text.contains('#') {
+            self.error(
+                at,
+                "`base_url` ends with its path: no query, no fragment",
+                "write the query in the step: `get: /path?x=1`",
+            );
+            return None;
+        }
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let port = uri.port_u16();
+        if host.is_empty() || (port.is_none() && authority.rsplit(']').next().is_some_and(|rest| rest.contains(':'))) {
+            self.error(at, format!("`{shown}` has no host, or a port that is none"), HOW);
+            return None;
+        }
+        let prefix = uri.path().trim_end_matches('/');
+        let port = port.unwrap_or(if https { 443 } else { 80 });
+        Some(BaseUrl { https, host: host.as_str().into(), port, prefix: prefix.into() })
+    }
+
+    fn allowed(&mut self, at: &At, base: &BaseUrl, policy: &Policy) {
+        let scheme = if base.https { "https" } else { "http" };
+        let origin = format!("{scheme}://{}", base.authority());
+        if origin::is_forbidden(&base.host) {
+            self.error(
+                at,
+                format!("`{origin}` is a metadata or link-local address: it is never loaded"),
+                "name the service by its own address",
+            );
+        } else if !origin::allows(policy, base) {
+            let why = if policy.allow.is_empty() {
+                "without a policy only loopback is allowed"
+            } else {
+                "it is not in the `allow:` list"
+            };
+            self.error(
+                at,
+                format!("the policy does not allow `{origin}`: {why}"),
+                format!("if you may load it, write `policy: {{allow: [\"{origin}\"]}}`"),
+            );
+        }
+    }
+
+    pub(super) fn headers(
+        &mut self,
+        at: &At,
+        raw: Option<&raw::Ordered<raw::Scalar>>,
+        scope: Scope<'_>,
+    ) -> Vec<(HeaderName, Template)> {
+        let mut headers: Vec<(HeaderName, Template)> = Vec::new();
+        for (name, value) in raw.iter().flat_map(|headers| &headers.0) {
+            let at = at.key(name);
+            let Some(header) = self.header_name(&at, name) else { continue };
+            if ["content-length", "transfer-encoding", "connection"].contains(&header.as_str()) {
+                self.key_error(
+                    &at,
+                    format!("`{name}` is set by Plimsoll itself"),
+                    "remove it; `http: {reuse: false}` closes connections",
+                );
+            }
+            if headers.iter().any(|(known, _)| *known == header) {
+                self.key_error(&at, format!("the header `{name}` stands here twice"), "keep one of them");
+            }
+            let text = value.text();
+            if header == http::header::AUTHORIZATION && !text.contains("${") {
+                self.literal_secret(
+                    &at,
+                    &text,
+                    "a credential",
+                    "declare it under `secrets:` and write `authorization: \"Bearer ${secret.NAME}\"`",
+                );
+            }
+            if text.chars().any(char::is_control) {
+                self.error(&at, format!("the value of `{name}` holds a control character"), "write it on one line");
+            }
+            let template = self.template(&at, &text, Escape::Header, scope);
+            headers.push((header, template));
+        }
+        headers
+    }
+
+    pub(super) fn header_name(&mut self, at: &At, name: &str) -> Option<HeaderName> {
+        let header = HeaderName::from_bytes(name.as_bytes()).ok();
+        if header.is_none() {
+            let shown = short(name);
+            self.error(
+                at,
+                format!("`{shown}` is not the name of a header"),
+                "a header's name has letters, digits and -",
+            );
+        }
+        header
+    }
+
+    fn http(&mut self, at: &At, raw: Option<&raw::Http>) -> HttpOptions {
+        let mut options = HttpOptions::default();
+        let Some(raw) = raw else { return options };
+        let least = Duration::from_millis(1);
+        options.connections = raw.connections.map(connections);
+        options.timeout = self.duration(&at.key("timeout"), raw.timeout.as_ref(), options.timeout, least);
+        let connect =
+            self.duration(&at.key("connect_timeout"), raw.connect_timeout.as_ref(), options.connect_timeout, least);
+        options.connect_timeout = connect;
+        options.reuse = raw.reuse.unwrap_or(options.reuse);
+        options.dns_ttl = self.duration(&at.key("dns_ttl"), raw.dns_ttl.as_ref(), options.dns_ttl, Duration::ZERO);
+        if raw.redirects.is_some_and(|count| count > 0) {
+            self.error(
+                &at.key("redirects"),
+                "following redirects is not in this version yet",
+                "write `redirects: 0`, and the final address as `base_url`",
+            );
+        }
+        if let Some(Ok(size)) = raw.max_body.as_ref().map(|size| units::parse_quantity(&size.0)) {
+            options.max_body = size.value as u64;
+        }
+        let tls = at.key("tls").key("ca");
+        options.ca = raw.tls.as_ref().and_then(|tls| tls.ca.as_deref()).map(|file| self.certificates(&tls, file));
+        options
+    }
+
+    /// A PEM file that must be readable now.
+    pub(super) fn certificates(&mut self, at: &At, file: &str) -> std::path::PathBuf {
+        let path = self.resolve(at, file);
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {}
+            Ok(_) => self.error(
+                at,
+                format!("`{}` holds no certificate", path.display()),
+                "name a PEM file (-----BEGIN CERTIFICATE-----)",
+            ),
+            Err(error) => {
+                let reason = super::constants::reason(&error);
+                self.error(
+                    at,
+                    format!("`{}` cannot be read: {reason}", path.display()),
+                    "paths are relative to this file",
+                );
+            }
+        }
+        path
+    }
+
+    fn classify(&mut self, at: &At, raw: &raw::Classify) -> ClassifyRule {
+        let outcome = match raw.outcome {
+            raw::OutcomeWord::Ok => Outcome::Ok,
+            raw::OutcomeWord::Rejected => Outcome::Rejected,
+            raw::OutcomeWord::Failed => Outcome::Failed,
+        };
+        let status = raw.status.as_ref().map(|list| self.statuses(&at.key("status"), list)).unwrap_or_default();
+        let when = raw.when.as_ref().and_then(|text| self.expect(&at.key("when"), &text.0));
+        if raw.status.is_none() && raw.when.is_none() {
+            self.error(
+                at,
+                "a `classify` rule says which responses it is about",
+                "write `status: 503` or `when: body contains \"queue\"`",
+            );
+        }
+        let reason = match &raw.reason {
+            None => ReasonSource::Status,
+            Some(raw::Reason::Fixed(name)) => ReasonSource::Fixed(self.reason(&at.key("reason"), name)),
+            Some(raw::Reason::Header(from)) => {
+                let at = at.key("reason");
+                let default = from.default.as_deref().unwrap_or("unnamed");
+                let default = self.reason(&at.key("default"), default);
+                match self.header_name(&at.key("header"), &from.header) {
+                    Some(header) => ReasonSource::Header { header, default },
+                    None => ReasonSource::Fixed(default),
+                }
+            }
+        };
+        ClassifyRule { outcome, status, when, reason }
+    }
+
+    fn reason(&mut self, at: &At, name: &str) -> Name {
+        let fine = !name.is_empty()
+            && name.len() <= 40
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+        if !fine {
+            let shown = short(name);
+            self.error(
+                at,
+                format!("`{shown}` is not a name for a reason"),
+                "write 1 to 40 letters, digits and _, such as `queue_full`: it is a metric label",
+            );
+        }
+        name.into()
+    }
+
+    pub(super) fn statuses(&mut self, at: &At, list: &raw::StatusList) -> Vec<StatusMatch> {
+        let mut statuses = Vec::new();
+        for (index, status) in list.iter() {
+            let at = at.item(index);
+            match status {
+                raw::Status::Code(code) => statuses.push(StatusMatch { first: *code, last: *code }),
+                raw::Status::Range(text) => match parse_status(text) {
+                    Some(status) => statuses.push(status),
+                    None => self.error(&at, format!("`{}` is not a status", short(text)), "write 429, 5xx or 500-504"),
+                },
+            }
+        }
+        statuses
+    }
+
+    fn stats(&mut self, at: &At, raw: &raw::Stats) -> StatsSpec {
+        let least = Duration::from_millis(100);
+        let every = self.duration(&at.key("every"), raw.every.as_ref(), Duration::from_secs(2), least);
+        let idle_at = at.key("idle_every");
+        let idle_every = self.duration(&idle_at, raw.idle_every.as_ref(), Duration::from_secs(30), Duration::ZERO);
+        let settle = self.duration(&at.key("settle"), raw.settle.as_ref(), Duration::from_secs(2), Duration::ZERO);
+        let mut stats = BTreeMap::new();
+        for (section, counter, raw) in [("gauges", false, &raw.gauges), ("counters", true, &raw.counters)] {
+            for (name, stat) in raw.iter().flat_map(|stats| &stats.0) {
+                let at = at.key(section).key(name);
+                self.identifier(&at, name, "a figure");
+                if RESERVED.contains(&name.as_str()) {
+                    self.key_error(
+                        &at,
+                        format!("`{name}` is a metric of Plimsoll's own"),
+                        format!("choose another name, such as `target_{name}`"),
+                    );
+                }
+                if stats.contains_key(name.as_str()) {
+                    self.key_error(&at, format!("`{name}` is a gauge and a counter"), "keep one of them");
+                }
+                if let Some(spec) = self.stat(&at, stat, counter) {
+                    stats.insert(Name::from(name.as_str()), spec);
+                }
+            }
+        }
+        if stats.len() > 100 {
+            self.key_error(
+                at,
+                format!("{} figures are read: the most is 100", stats.len()),
+                "keep those that thresholds and dashboards use",
+            );
+        }
+        StatsSpec { every, idle_every, settle, stats }
+    }
+
+    fn stat(&mut self, at: &At, raw: &raw::Stat, counter: bool) -> Option<StatSpec> {
+        const HOW: &str = "write `{get: /stats, json: $.queued}` or `{prometheus: /metrics, series: queue_length}`";
+        let (path, path_at, read) = match (&raw.get, &raw.json, &raw.prometheus, &raw.series) {
+            (Some(path), Some(json), None, None) => {
+                (path, at.key("get"), StatRead::Json(self.json_path(&at.key("json"), json)?))
+            }
+            (None, None, Some(path), Some(series)) => {
+                (path, at.key("prometheus"), self.series(&at.key("series"), series)?)
+            }
+            _ => {
+                self.key_error(at, "a figure is read from JSON or from Prometheus text", HOW);
+                return None;
+            }
+        };
+        if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            self.error(
+                &path_at,
+                format!("`{}` is not a path", short(path)),
+                "write a path below the target's `base_url`, such as `/stats`",
+            );
+        }
+        let (unit, scale) = units::suffix(raw.unit.as_ref().map_or("", |unit| unit.0.as_str()))?;
+        Some(StatSpec { counter, path: path.as_str().into(), read, unit, scale })
+    }
+
+    pub(super) fn json_path(&mut self, at: &At, text: &str) -> Option<JsonPath> {
+        match JsonPath::parse(text) {
+            Ok(path) => Some(path),
+            Err(error) => {
+                let help = if text.starts_with('$') {
+                    "write a JSONPath (RFC 9535) such as `$.items[0].id`"
+                } else {
+                    "a JSONPath begins with `$`: write `$.id`"
+                };
+                let message = format!("`{}` is not a JSONPath: {}", short(text), error.message());
+                self.text_error(at, error.position(), message, help);
+                None
+            }
+        }
+    }
+
+    fn series(&mut self, at: &At, text: &str) -> Option<StatRead> {
+        let parsed = parse_series(text);
+        if parsed.is_none() {
+            self.error(at, format!("`{}` is not a series", short(text)), "write `name` or `'name{label=\"value\"}'`");
+        }
+        parsed
+    }
+
+    /// An expression on a response.
+    pub(super) fn expect(&mut self, at: &At, text: &str) -> Option<crate::model::expr::Expect> {
+        match expr::parse_expect(text) {
+            Ok(expect) => Some(expect),
+            Err(error) => {
+                let message = mask::scrub(&error.message);
+                self.text_error(at, error.offset, message, error.help.unwrap_or_default());
+                None
+            }
+        }
+    }
+}
+
+/// Metrics of the expression language, which a figure cannot be called.
+const RESERVED: &[&str] = &[
+    "latency",
+    "service_time",
+    "send_lag",
+    "ok",
+    "rejected",
+    "failed",
+    "interrupted",
+    "dropped",
+    "requests",
+    "iterations",
+    "iteration",
+    "planned",
+    "sent",
+    "elapsed",
+    "bytes",
+    "status",
+];
+
+pub(super) fn connections(raw: raw::Connections) -> Connections {
+    match raw {
+        raw::Connections::Pool(size) => Connections::Pool(size),
+        raw::Connections::Word(raw::ConnectionsWord::PerVu) => Connections::PerVu,
+    }
+}
+
+fn parse_status(text: &str) -> Option<StatusMatch> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+        return Some(StatusMatch { first: class * 100, last: class * 100 + 99 });
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (100 <= first && first <= last && last <= 599).then_some(StatusMatch { first, last })
+}
+
+/// `name` or `name{label="value",…}`.
+fn parse_series(text: &str) -> Option<StatRead> {
+    let (name, rest) = text.trim().split_once('{').map_or((text.trim(), None), |(name, rest)| (name, Some(rest)));
+    let fine = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+    };
+    if !fine(name) {
+        return None;
+    }
+    let mut labels = Vec::new();
+    if let Some(rest) = rest {
+        let mut rest = rest.strip_suffix('}')?.trim();
+        while !rest.is_empty() {
+            let (label, after) = rest.split_once('=')?;
+            let after = after.trim_start().strip_prefix('"')?;
+            let (value, after) = after.split_once('"')?;
+            if !fine(label.trim()) {
+                return None;
+            }
+            labels.push((Name::from(label.trim()), Name::from(value)));
+            let after = after.trim_start();
+            rest = after.strip_prefix(',').map_or_else(|| if after.is_empty() { Some("") } else { None }, Some)?.trim();
+        }
+    }
+    Some(StatRead::Prometheus { name: name.into(), labels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        let check = |text: &str, expected: Option<(u16, u16)>| {
+            assert_eq!(parse_status(text).map(|status| (status.first, status.last)), expected, "{text}");
+        };
+        check("429", Some((429, 429)));
+        check("5xx", Some((500, 599)));
+        check("500-504", Some((500, 504)));
+        check("6xx", None);
+        check("504-500", None);
+        check("ok", None);
+    }
+
+    #[test]
+    fn series() {
+        let check = |text: &str, name: &str, labels: usize| match parse_series(text) {
+            Some(StatRead::Prometheus { name: found, labels: pairs }) => {
+                assert_eq!((&*found, pairs.len()), (name, labels), "{text}");
+            }
+            other => panic!("{text}: {other:?}"),
+        };
+        check("up", "up", 0);
+        check("m{a=\"b\"}", "m", 1);
+        check("m{a=\"b\", c=\"d,e\"}", "m", 2);
+        for bad in ["", "1x", "m{a}", "m{a=\"b\" c=\"d\"}", "m{a=\"b\""] {
+            assert!(parse_series(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What must never be shown: values under keys that name secrets, credentials in URLs and headers, and everything that
+//! looks like one in a file that cannot even be parsed. Too much hidden is a nuisance, too little a leak.
+
+use std::{ops::Range, sync::LazyLock};
+
+use regex::Regex;
+
+use super::tree::{Node, Value};
+
+/// Words that make a key sensitive wherever they stand in it.
+const STEMS: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "authorization",
+    "credential",
+    "cookie",
+    "apikey",
+    "privatekey",
+    "accesskey",
+];
+
+/// Keys that hold a reference to a secret, not the secret.
+const REFERENCES: &[&str] = &["from_env", "from_file", "from_credential", "max_tokens"];
+
+static KEY: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"["']?([A-Za-z0-9_.$-]+)["']?[ \t]*[:=]"#).expect("a constant expression"));
+static BEARER: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(?:bearer|basic)[ \t]+([A-Za-z0-9+/=_.~-]{6,})").expect("a constant expression")
+});
+static USERINFO: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"://([^/\s"'@$]*:[^/\s"'@]+)@"#).expect("a constant expression"));
+
+/// Whether the value of a key of this name is a secret. Near misses count: a misspelt `pasword` holds one too.
+pub(crate) fn sensitive_key(key: &str) -> bool {
+    if REFERENCES.contains(&key) {
+        return false;
+    }
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    STEMS.iter().any(|stem| {
+        let slips = if stem.len() >= 8 { 2 } else { 1 };
+        plain.contains(stem) || (plain.len() > 3 && strsim::damerau_levenshtein(&plain, stem) <= slips)
+    })
+}
+
+/// Whether a text holds nothing of its own besides references (`${secret.x}`) and the name of an HTTP scheme.
+pub(crate) fn only_references(text: &str) -> bool {
+    let mut rest = text;
+    let mut own = String::new();
+    let mut holes = 0;
+    while let Some(at) = rest.find("${") {
+        own.push_str(&rest[..at]);
+        let Some(end) = rest[at..].find('}') else { return false };
+        rest = &rest[at + end + 1..];
+        holes += 1;
+    }
+    own.push_str(rest);
+    let own = own.trim().trim_end_matches(':').trim();
+    holes > 0 && ["", "bearer", "basic", "token", "apikey", "digest"].contains(&own.to_ascii_lowercase().as_str())
+}
+
+/// Byte ranges of a parsed file that are never shown.
+pub(crate) fn of_tree(root: &Node, text: &str) -> Vec<Range<usize>> {
+    let mut masks = patterns(text);
+    walk(root, false, false, &mut masks);
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some(at) = line.find(" #").or_else(|| line.starts_with('#').then_some(0)) {
+            line_masks(&line[at..], offset + at, &mut masks);
+        }
+        offset += line.len();
+    }
+    masks
+}
+
+fn walk(node: &Node, secret: bool, names: bool, masks: &mut Vec<Range<usize>>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                let reference = REFERENCES.contains(&entry.key.as_str());
+                // The keys below `capture` name variables, and what follows says where they are found.
+                let secret = !reference && !names && (secret || sensitive_key(&entry.key));
+                walk(&entry.node, secret, entry.key == "capture", masks);
+            }
+        }
+        Value::List(items) => items.iter().for_each(|item| walk(item, secret, false, masks)),
+        Value::String { text, .. } if secret && !only_references(text) => masks.push(node.span.start..node.span.end),
+        Value::Int(_) | Value::Float(_) if secret => masks.push(node.span.start..node.span.end),
+        _ => {}
+    }
+}
+
+/// Byte ranges of a file that could not be parsed: judged line by line, and rather too much than too little.
+pub(crate) fn of_text(text: &str) -> Vec<Range<usize>> {
+    let mut masks = patterns(text);
+    let mut offset = 0;
+    let mut below: Option<usize> = None;
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end();
+        let indent = body.len() - body.trim_start().len();
+        if below.is_some_and(|key| indent > key) && !body.is_empty() {
+            if !REFERENCES.iter().any(|reference| body.contains(reference)) {
+                masks.push(offset + indent..offset + body.len());
+            }
+        } else if !body.is_empty() {
+            let opened = line_masks(body, offset, &mut masks);
+            below = opened.then_some(indent);
+        }
+        offset += line.len();
+    }
+    masks
+}
+
+/// Masks the values of sensitive keys in a line; whether the last such key has its value on the lines below.
+fn line_masks(line: &str, offset: usize, masks: &mut Vec<Range<usize>>) -> bool {
+    let mut below = false;
+    for found in KEY.captures_iter(line) {
+        let (Some(all), Some(key)) = (found.get(0), found.get(1)) else { continue };
+        if !sensitive_key(key.as_str()) {
+            continue;
+        }
+        let rest = &line[all.end()..];
+        let value = rest.trim_start();
+        let start = all.end() + rest.len() - value.len();
+        if only_references(value.trim_matches(['"', '\'', '}', ']', ' '])) {
+            continue;
+        }
+        below = value.is_empty() || value.starts_with(['|', '>', '&', '"', '\'']);
+        if REFERENCES.iter().any(|reference| value.contains(reference)) {
+            continue;
+        }
+        masks.push(offset + start..offset + line.trim_end().len().max(start));
+    }
+    below
+}
+
+fn patterns(text: &str) -> Vec<Range<usize>> {
+    let found = BEARER.captures_iter(text).chain(USERINFO.captures_iter(text));
+    found.filter_map(|found| found.get(1)).map(|value| value.range()).collect()
+}
+
+/// A message without what looks like a credential.
+pub(crate) fn scrub(text: &str) -> String {
+    let mut out = text.to_owned();
+    let mut ranges = patterns(text);
+    ranges.sort_by_key(|range| std::cmp::Reverse(range.start));
+    for range in ranges {
+        out.replace_range(range, "***");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys() {
+        for key in
+            ["password", "pasword", "API_TOKEN", "x-api-key", "Authorization", "client_secret", "secrets", "tokn"]
+        {
+            assert!(sensitive_key(key), "{key}");
+        }
+        for key in ["from_env", "timeout", "name", "path", "to", "max_tokens", "steps", "username"] {
+            assert!(!sensitive_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn references() {
+        for text in ["${secret.a}", "Bearer ${secret.a}", "${env.USER}:${secret.a}"] {
+            assert!(only_references(text), "{text}");
+        }
+        for text in ["hunter2", "Bearer abc", "${secret.a}x", ""] {
+            assert!(!only_references(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_hides_too_much_rather_than_too_little() {
+        let check = |text: &str, expected: &str| {
+            let mut shown = text.to_owned();
+            let mut masks = of_text(text);
+            masks.sort_by_key(|range| std::cmp::Reverse(range.start));
+            for range in masks {
+                shown.replace_range(range, "***");
+            }
+            assert_eq!(shown, expected);
+        };
+        check("a: {username: u, password: \"x, y\", t: 1}", "a: {username: u, password: ***");
+        check("secret: |\n  one\n  two\nb: 1", "secret: |\n  ***\n  ***\nb: 1".replace(": |", ": ***").as_str());
+        check("smtp: \"smtp://me:hunter2@mail\"", "smtp: \"smtp://***@mail\"");
+        check("password: ${secret.x}", "password: ${secret.x}");
+    }
+}

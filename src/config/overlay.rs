@@ -1,0 +1,188 @@
+//! What the command line changes: applied to the trees before they are checked, so that a wrong value is reported like
+//! any other, and nothing can be set that could not be written.
+
+use super::{
+    Overrides,
+    diagnostic::Problems,
+    source::{Source, Sources, Span},
+    tree::{self, Entry, Node, Value},
+};
+
+/// Applies all overrides. `scenario` limits them to one; `trees` holds the main file first.
+pub(crate) fn apply(
+    overrides: &Overrides,
+    scenario: Option<&str>,
+    trees: &mut [(usize, Node)],
+    sources: &mut Sources,
+    problems: &mut Problems,
+) {
+    let mut overlay = Overlay { trees, sources, problems };
+    let names = overlay.scenarios(scenario);
+    let targets = overlay.targets(&names, scenario.is_some());
+    if let Some(url) = &overrides.target {
+        overlay.each("--target", &targets, &["base_url"], url);
+    }
+    if let Some(timeout) = &overrides.timeout {
+        overlay.each("--timeout", &targets, &["http", "timeout"], timeout);
+    }
+    for name in &names {
+        overlay.load(name, overrides);
+    }
+    for (name, value) in &overrides.vars {
+        overlay.set(&format!("--var {name}"), &["vars", name], value);
+    }
+    for (path, value) in &overrides.set {
+        let normal = path.replace('[', ".").replace(']', "");
+        let parts: Vec<&str> = normal.split('.').collect();
+        overlay.set(&format!("--set {path}"), &parts, value);
+    }
+}
+
+struct Overlay<'a> {
+    trees: &'a mut [(usize, Node)],
+    sources: &'a mut Sources,
+    problems: &'a mut Problems,
+}
+
+impl Overlay<'_> {
+    fn names(&self, section: &str) -> Vec<String> {
+        let entries = self.trees.iter().filter_map(|(_, tree)| tree.get(section)).flat_map(Node::entries);
+        entries.map(|entry| entry.key.clone()).collect()
+    }
+
+    fn scenarios(&self, only: Option<&str>) -> Vec<String> {
+        let mut names = self.names("scenarios");
+        names.retain(|name| only.is_none_or(|only| only == name));
+        names
+    }
+
+    /// The targets of these scenarios, as paths; all of them when no scenario was named.
+    fn targets(&self, scenarios: &[String], limited: bool) -> Vec<Vec<String>> {
+        let all = self.names("targets");
+        let used: Vec<String> = scenarios
+            .iter()
+            .filter_map(|name| match &self.scenario(name)?.get("target")?.value {
+                Value::String { text, .. } => Some(text.clone()),
+                _ => None,
+            })
+            .collect();
+        let limited = limited && all.len() > 1;
+        let chosen = all.into_iter().filter(|name| !limited || used.contains(name));
+        chosen.map(|name| vec!["targets".to_owned(), name]).collect()
+    }
+
+    fn scenario(&self, name: &str) -> Option<&Node> {
+        self.trees.iter().find_map(|(_, tree)| tree.get("scenarios")?.get(name))
+    }
+
+    fn load(&mut self, name: &str, overrides: &Overrides) {
+        let executor = match self.scenario(name).and_then(|node| node.get("load")?.get("executor")) {
+            Some(Node { value: Value::String { text, .. }, .. }) => text.clone(),
+            _ => return,
+        };
+        let open = executor == "constant-arrival-rate";
+        let closed = executor == "per-vu-iterations";
+        let key = |open_key: &'static str, closed_key: &'static str| match (open, closed) {
+            (true, _) => Some(open_key),
+            (_, true) => Some(closed_key),
+            _ => None,
+        };
+        let settings = [
+            ("--users", overrides.users.map(|users| users.to_string()), key("max_in_flight", "vus")),
+            ("--rate", overrides.rate.clone(), open.then_some("rate")),
+            ("--duration", overrides.duration.clone(), key("duration", "max_duration")),
+        ];
+        for (option, value, key) in settings {
+            let Some(value) = value else { continue };
+            match key {
+                Some(key) => self.set(option, &["scenarios", name, "load", key], &value),
+                None => {
+                    let span = self.argument(option, &value);
+                    let message =
+                        format!("scenario `{name}` has the executor {executor}, which {option} does not apply to");
+                    self.problems.error(Some(span), message, "leave the option out, or name another scenario");
+                }
+            }
+        }
+    }
+
+    fn each(&mut self, option: &str, bases: &[Vec<String>], keys: &[&str], value: &str) {
+        for base in bases {
+            let path: Vec<&str> = base.iter().map(String::as_str).chain(keys.iter().copied()).collect();
+            self.set(option, &path, value);
+        }
+    }
+
+    fn argument(&mut self, name: &str, value: &str) -> Span {
+        let source = self.sources.add(Source::argument(name.to_owned(), value.to_owned()));
+        Span { source, start: 0, end: value.len() }
+    }
+
+    /// Puts a value at a path, in the file that has most of the path already.
+    fn set(&mut self, option: &str, path: &[&str], value: &str) {
+        let span = self.argument(option, value);
+        if path.iter().any(|part| part.is_empty()) || path.len() > tree::MAX_DEPTH {
+            self.problems.error(
+                Some(span),
+                format!("`{}` is not a path", path.join(".")),
+                "write `--set scenarios.health.load.attempts=3`",
+            );
+            return;
+        }
+        let source = &self.sources.0[span.source];
+        let Some(mut node) = tree::parse(source, span.source, self.problems) else { return };
+        if !node.is_collection() {
+            node.span = span;
+        }
+        let best = (0..self.trees.len()).max_by_key(|index| (depth(&self.trees[*index].1, path), usize::MAX - index));
+        let Some(best) = best else { return };
+        if let Err(part) = put(&mut self.trees[best].1, path, node, span) {
+            let message = format!("nothing stands at `{part}` in `{}`", path.join("."));
+            self.problems.error(
+                Some(span),
+                message,
+                "a path names keys, and the indexes of lists from 0: `scenarios.health.steps[0].get`",
+            );
+        }
+    }
+}
+
+/// How far a path exists in a tree.
+fn depth(node: &Node, path: &[&str]) -> usize {
+    match split(node, path) {
+        Some((taken, child)) => taken + depth(child, &path[taken..]),
+        None => 0,
+    }
+}
+
+/// The child a path begins with and how many parts its key takes: a key may hold dots itself.
+fn split<'n>(node: &'n Node, path: &[&str]) -> Option<(usize, &'n Node)> {
+    match &node.value {
+        Value::Map(_) => (1..=path.len()).find_map(|taken| Some((taken, node.get(&path[..taken].join("."))?))),
+        Value::List(items) => Some((1, items.get(path.first()?.parse::<usize>().ok()?)?)),
+        _ => None,
+    }
+}
+
+fn put(node: &mut Node, path: &[&str], new: Node, span: Span) -> Result<(), String> {
+    if path.is_empty() {
+        *node = new;
+        return Ok(());
+    }
+    if let Some((taken, _)) = split(node, path) {
+        let key = path[..taken].join(".");
+        let child = match &mut node.value {
+            Value::List(items) => items.get_mut(key.parse::<usize>().unwrap_or(usize::MAX)),
+            _ => node.get_mut(&key),
+        };
+        return child.map_or(Err(key), |child| put(child, &path[taken..], new, span));
+    }
+    if node.value == Value::Null {
+        node.value = Value::Map(Vec::new());
+    }
+    let Value::Map(entries) = &mut node.value else { return Err(path[0].to_owned()) };
+    let mut child = Node { value: Value::Map(Vec::new()), span };
+    put(&mut child, &path[1..], new, span)?;
+    entries.push(Entry { key: path[0].to_owned(), key_span: span, node: child });
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! `targets:`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::words::{DurationText, ExprText, OneOrMany, Ordered, Scalar, SizeText, UnitText};
+
+/// A service under test.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Target {
+    /// Where it is: `http://localhost:8080`; a path is put before that of each request.
+    pub(crate) base_url: String,
+    /// Sent with each request.
+    pub(crate) headers: Option<Ordered<Scalar>>,
+    /// Timeouts and connection policy.
+    pub(crate) http: Option<Http>,
+    /// Which outcome a response is; first match wins. Without it 429, and 503 with Retry-After, are rejected, 2xx is ok.
+    pub(crate) classify: Option<Vec<Classify>>,
+    /// The target's own figures.
+    pub(crate) stats: Option<Stats>,
+}
+
+/// Timeouts and connection policy.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    /// The HTTP version: `auto` is 1.1 in this version.
+    #[expect(dead_code, reason = "there is one")]
+    pub(crate) version: Option<HttpVersion>,
+    /// `per_vu`: each user has a connection of its own; a number: a pool of so many.
+    pub(crate) connections: Option<Connections>,
+    /// From the hand-over of a request to its last byte; 60s by default.
+    pub(crate) timeout: Option<DurationText>,
+    /// For DNS, TCP and TLS together; 5s by default.
+    pub(crate) connect_timeout: Option<DurationText>,
+    /// Keep connections open between requests; true by default.
+    pub(crate) reuse: Option<bool>,
+    /// Names are resolved again after this long; 60s by default.
+    pub(crate) dns_ttl: Option<DurationText>,
+    /// How many redirects are followed: none in this version.
+    #[schemars(range(min = 0, max = 20))]
+    pub(crate) redirects: Option<u32>,
+    /// Certificates.
+    pub(crate) tls: Option<Tls>,
+    /// A longer body ends the request as failed{body_limit}; 10MiB by default.
+    pub(crate) max_body: Option<SizeText>,
+}
+
+/// The HTTP version.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(crate) enum HttpVersion {
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "1.1")]
+    Http11,
+}
+
+/// `per_vu` or the size of a pool.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Connections {
+    /// A pool of so many.
+    Pool(#[schemars(range(min = 1, max = 100_000))] u32),
+    /// A word.
+    Word(ConnectionsWord),
+}
+
+/// Each user has a connection of its own.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ConnectionsWord {
+    PerVu,
+}
+
+/// Certificates.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// PEM file of additional certificate authorities.
+    pub(crate) ca: Option<String>,
+}
+
+/// One rule of `classify`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Classify {
+    /// Where a matching response lands.
+    pub(crate) outcome: OutcomeWord,
+    /// Statuses that match: 429, 5xx, 500-504, or a list of these.
+    pub(crate) status: Option<StatusList>,
+    /// A condition on the response that must hold too.
+    pub(crate) when: Option<ExprText>,
+    /// Name of the reason, or the header that holds it.
+    pub(crate) reason: Option<Reason>,
+}
+
+/// Where a response lands.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OutcomeWord {
+    Ok,
+    Rejected,
+    Failed,
+}
+
+/// 429, 5xx, 500-504, or a list of these.
+pub(crate) type StatusList = OneOrMany<Status>;
+
+/// 429, 5xx or 500-504.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(crate) enum Status {
+    /// One.
+    Code(#[schemars(range(min = 100, max = 599))] u16),
+    /// 5xx or 500-504.
+    Range(String),
+}
+
+/// Name of the reason, or the header that holds it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Reason {
+    /// The name.
+    Fixed(String),
+    /// The header.
+    Header(ReasonHeader),
+}
+
+/// The header that holds the reason.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReasonHeader {
+    /// Its name.
+    pub(crate) header: String,
+    /// The reason where it is absent.
+    pub(crate) default: Option<String>,
+}
+
+/// The target's own figures, read on a connection of their own and never counted as load.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stats {
+    /// During runs; 2s by default.
+    pub(crate) every: Option<DurationText>,
+    /// Between runs; 30s by default, 0s = not at all.
+    pub(crate) idle_every: Option<DurationText>,
+    /// How long after the last response the final reading is taken; 2s by default.
+    pub(crate) settle: Option<DurationText>,
+    /// Figures that go up and down.
+    pub(crate) gauges: Option<Ordered<Stat>>,
+    /// Figures that only grow, or start again from 0.
+    pub(crate) counters: Option<Ordered<Stat>>,
+}
+
+/// One figure: `{get, json}` or `{prometheus, series}`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stat {
+    /// Path of a JSON document.
+    pub(crate) get: Option<String>,
+    /// Where the figure is in it: a JSONPath such as `$.queued`.
+    pub(crate) json: Option<String>,
+    /// Path of a Prometheus exposition.
+    pub(crate) prometheus: Option<String>,
+    /// Which series of it: `name` or `name{label="value"}`.
+    pub(crate) series: Option<String>,
+    /// Unit of the figure as read.
+    pub(crate) unit: Option<UnitText>,
+}

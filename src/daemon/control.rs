@@ -1,0 +1,427 @@
+//! The control loop's law: `handle(event, now) -> effects` (pure). It owns the agenda, the alerts, the metrics and what
+//! is known of each scenario; there is no other copy of any of it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    event::{Effect, Event, Start},
+    view::Outbox,
+};
+use crate::{
+    alert::{self, Alerts, Turn},
+    judge::History,
+    load::{report, run::RunEvent},
+    measure::data::RunData,
+    model::{
+        Name,
+        clock::Now,
+        run::{GeneratorReport, RunSummary, Trigger, Verdict},
+        scenario::Scenario,
+        schedule::Due,
+        units::Unit,
+    },
+    schedule::{
+        Plan,
+        agenda::{Agenda, Decision, Entry as AgendaEntry, Skip, SkipReason},
+    },
+    store::rows::{Batch, Fate, LedgerRow},
+    telemetry::metrics::Metrics,
+};
+
+/// Runs at once; beyond it a due instant is skipped for want of capacity. Each run is a thread.
+pub const MAX_RUNS: usize = 128;
+
+/// Good runs kept of each scenario, for `baseline(…)` and for comparison in mails.
+pub const GOOD_RUNS: usize = 5;
+
+/// Runs kept for the page.
+const RECENT: usize = 10;
+
+/// What is known of a scenario.
+#[derive(Debug)]
+pub struct Known {
+    /// As configured.
+    pub scenario: Arc<Scenario>,
+    /// Its schedule in words.
+    pub schedule: String,
+    /// Earlier runs.
+    pub history: Arc<History>,
+    /// Iterations in flight.
+    pub in_flight: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    scenario: Name,
+    trigger: Trigger,
+    due: Timestamp,
+    started: Now,
+}
+
+/// A start that waits for its jitter.
+#[derive(Debug)]
+struct Delayed {
+    at: Timestamp,
+    run_id: Name,
+    scenario: Name,
+    due: Timestamp,
+}
+
+/// Gives ids to runs.
+pub type Ids = Box<dyn FnMut(Now) -> Name + Send>;
+
+/// The daemon's mind.
+pub struct Control {
+    pub(super) known: BTreeMap<Name, Known>,
+    pub(super) order: Vec<Name>,
+    pub(super) agenda: Agenda,
+    pub(super) alerts: Alerts,
+    pub(super) metrics: Metrics,
+    pub(super) paused: Option<String>,
+    pub(super) stopping: bool,
+    pub(super) degraded: bool,
+    pub(super) outbox: Outbox,
+    pub(super) recent: Vec<RunSummary>,
+    runs: BTreeMap<Name, Running>,
+    delayed: Vec<Delayed>,
+    alert_next: Option<Timestamp>,
+    ids: Ids,
+    batch: Batch,
+    effects: Vec<Effect>,
+}
+
+/// What a control loop starts from.
+pub struct Beginnings {
+    /// Checked scenarios with their plans, in the order of the configuration.
+    pub scenarios: Vec<(Arc<Scenario>, Plan)>,
+    /// The latest ledger instant of each scenario.
+    pub last_due: BTreeMap<Name, Timestamp>,
+    /// Earlier runs of each scenario.
+    pub history: BTreeMap<Name, Arc<History>>,
+    /// The latest runs of all scenarios, newest first.
+    pub recent: Vec<RunSummary>,
+    /// Alert state as it was left.
+    pub alerts: Alerts,
+    /// All metrics at 0.
+    pub metrics: Metrics,
+    /// Whether the kill switch is on, and why.
+    pub paused: Option<String>,
+    /// Gives ids to runs.
+    pub ids: Ids,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("runs", &self.runs).field("stopping", &self.stopping).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// A control loop, and what is to be done first: accounting for what was missed.
+    pub fn new(begin: Beginnings, now: Now) -> (Self, Vec<Effect>) {
+        let entries = begin.scenarios.iter().map(|(scenario, plan)| AgendaEntry {
+            name: scenario.name.clone(),
+            plan: plan.clone(),
+            spec: scenario.schedule.clone(),
+            last_due: begin.last_due.get(&scenario.name).copied(),
+        });
+        let (mut agenda, missed) = Agenda::new(entries.collect(), now.wall);
+        agenda.set_paused(begin.paused.is_some());
+        let mut history = begin.history;
+        let known = begin.scenarios.iter().map(|(scenario, plan)| {
+            let history = history.remove(&scenario.name).unwrap_or_default();
+            let known = Known { scenario: scenario.clone(), schedule: plan.describe(), history, in_flight: 0 };
+            (scenario.name.clone(), known)
+        });
+        let mut control = Self {
+            known: known.collect(),
+            order: begin.scenarios.iter().map(|(scenario, _)| scenario.name.clone()).collect(),
+            agenda,
+            alerts: begin.alerts,
+            metrics: begin.metrics,
+            paused: begin.paused,
+            stopping: false,
+            degraded: false,
+            outbox: Outbox::default(),
+            recent: begin.recent,
+            runs: BTreeMap::new(),
+            delayed: Vec::new(),
+            alert_next: None,
+            ids: begin.ids,
+            batch: Batch::default(),
+            effects: Vec::new(),
+        };
+        control.metrics.paused(control.paused.is_some());
+        missed.into_iter().for_each(|skip| control.skip(&skip, now));
+        control.after(now);
+        let effects = control.done();
+        (control, effects)
+    }
+
+    /// Takes in what happened; the effects are carried out in order, the commit first.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        match event {
+            Event::Wake => {}
+            Event::Run(RunEvent::Second { scenario, data, active, .. }) => {
+                self.metrics.record_second(&scenario, &data);
+                self.metrics.in_flight(&scenario, active);
+                if let Some(known) = self.known.get_mut(&scenario) {
+                    known.in_flight = active;
+                }
+            }
+            Event::Run(RunEvent::Ended(run)) => self.ended(*run, now),
+            Event::Lost { run_id, error } => self.lost(&run_id, &error, now),
+            Event::Trigger { ticket, scenario } => {
+                let result = self.trigger(&scenario, now);
+                self.effects.push(Effect::Reply { ticket, result });
+            }
+            Event::Pause { reason } => self.pause(reason),
+            Event::Resume => self.resume(),
+            Event::Stop => self.stop(now),
+            Event::Readings { target, readings } => self.readings(&target, readings),
+            Event::Delivered { channel, result } => match result {
+                Ok(latency) => self.metrics.notified(&channel, latency, now.wall),
+                Err(reason) => self.metrics.notify_failed(&channel, reason),
+            },
+            Event::Outbox(outbox) => {
+                self.metrics.queue("email", outbox.view.queued);
+                self.outbox = outbox;
+            }
+            Event::StoreDegraded(on) => {
+                self.degraded = on;
+                self.metrics.store_degraded(on);
+            }
+        }
+        self.after(now);
+        self.done()
+    }
+
+    /// When [`Event::Wake`] is wanted next; at most a second away is always right.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let delayed = self.delayed.iter().map(|delayed| delayed.at).min();
+        [self.agenda.next_wake(), self.alert_next, delayed].into_iter().flatten().min()
+    }
+
+    /// What is done after every event: what is due, what alerts want said, and whether all is over.
+    fn after(&mut self, now: Now) {
+        if !self.stopping {
+            for decision in self.agenda.due(now.wall) {
+                self.decide(decision, now);
+            }
+            let (ready, waiting) = std::mem::take(&mut self.delayed).into_iter().partition(|d| d.at <= now.wall);
+            self.delayed = waiting;
+            for Delayed { run_id, scenario, due, .. } in ready {
+                self.launch(run_id, &scenario, self.cause(&scenario), due, now);
+            }
+        }
+        let turn = self.alerts.turn(now.wall);
+        self.alert_turn(turn);
+        if self.stopping && self.runs.is_empty() {
+            self.effects.push(Effect::Exit);
+        }
+    }
+
+    fn done(&mut self) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        let batch = std::mem::take(&mut self.batch);
+        if !batch.is_empty() {
+            if !batch.mails.is_empty() {
+                effects.push(Effect::WakeMailer);
+            }
+            effects.insert(0, Effect::Commit(Box::new(batch)));
+        }
+        effects
+    }
+
+    fn alert_turn(&mut self, turn: Turn) {
+        for change in &turn.transitions {
+            self.metrics.transition(&change.scenario, &change.alert, change.state.as_str());
+            let (state, severity) = (change.state.as_str(), change.severity.as_str());
+            self.effects
+                .push(Effect::Log(format!("alert {} of {} is {state} ({severity})", change.alert, change.scenario)));
+        }
+        self.effects.extend(turn.problems.into_iter().map(Effect::Log));
+        self.alert_next = turn.next;
+        self.batch.append(turn.batch);
+    }
+
+    fn decide(&mut self, decision: Decision, now: Now) {
+        match decision {
+            Decision::Skip(skip) => self.skip(&skip, now),
+            Decision::Stop { runs, .. } => self.effects.extend(runs.into_iter().map(Effect::Drain)),
+            Decision::Start { scenario, due, .. } if self.runs.len() + self.delayed.len() >= MAX_RUNS => {
+                self.skip(&Skip { scenario, due, reason: SkipReason::Capacity, more: 0 }, now);
+            }
+            Decision::Start { scenario, due, delay } => {
+                let run_id = (self.ids)(now);
+                self.agenda.started(&scenario, run_id.clone());
+                let fate = Fate::Ran(run_id.to_string());
+                self.batch.ledger.push(LedgerRow { scenario: scenario.clone(), due, fate });
+                if delay.is_zero() {
+                    self.launch(run_id, &scenario, self.cause(&scenario), due, now);
+                } else {
+                    self.delayed.push(Delayed { at: now.wall + delay, run_id, scenario, due });
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self, skip: &Skip, now: Now) {
+        let reason = skip.reason.as_str();
+        let fate = Fate::Skipped(skip.ledger_text());
+        self.batch.ledger.push(LedgerRow { scenario: skip.scenario.clone(), due: skip.due, fate });
+        self.metrics.missed(&skip.scenario, reason);
+        if let Some(facts) = self.facts(&skip.scenario) {
+            self.alerts.observe_missed(&facts, skip.due, reason, now.wall);
+        }
+    }
+
+    fn cause(&self, scenario: &Name) -> Trigger {
+        match self.known.get(scenario).map(|known| &known.scenario.schedule.due) {
+            Some(Due::Cron { .. }) => Trigger::Cron,
+            Some(Due::Every(_)) => Trigger::Every,
+            _ => Trigger::Manual,
+        }
+    }
+
+    fn launch(&mut self, run_id: Name, scenario: &Name, trigger: Trigger, due: Timestamp, now: Now) {
+        let Some(known) = self.known.get(scenario) else { return };
+        self.runs.insert(run_id.clone(), Running { scenario: scenario.clone(), trigger, due, started: now });
+        let delay = Duration::try_from(now.wall.duration_since(due)).unwrap_or_default();
+        self.metrics.run_started(scenario, delay);
+        self.metrics.running(scenario, self.agenda.running(scenario).len() as u64);
+        let (scenario, history) = (known.scenario.clone(), known.history.clone());
+        self.effects.push(Effect::Start(Box::new(Start { run_id, scenario, trigger, due, history })));
+    }
+
+    fn trigger(&mut self, scenario: &Name, now: Now) -> Result<Name, String> {
+        if self.stopping {
+            return Err("the daemon is stopping".to_owned());
+        }
+        if let Some(reason) = &self.paused {
+            return Err(format!("all load is paused ({reason}); `plimsoll resume` releases it"));
+        }
+        if !self.known.contains_key(scenario) {
+            let names: Vec<&str> = self.order.iter().map(|name| &**name).collect();
+            return Err(format!("there is no scenario `{scenario}`; there are: {}", names.join(", ")));
+        }
+        if let [running, ..] = self.agenda.running(scenario) {
+            return Err(format!("a run of `{scenario}` is going on already: {running}"));
+        }
+        if self.runs.len() >= MAX_RUNS {
+            return Err(format!("{MAX_RUNS} runs are going on already"));
+        }
+        let run_id = (self.ids)(now);
+        self.agenda.started(scenario, run_id.clone());
+        self.launch(run_id.clone(), scenario, Trigger::Manual, now.wall, now);
+        Ok(run_id)
+    }
+
+    fn pause(&mut self, reason: String) {
+        if self.paused.is_none() {
+            self.effects.push(Effect::Log(format!("all load is paused: {reason}")));
+        }
+        self.agenda.set_paused(true);
+        self.metrics.paused(true);
+        self.paused = Some(reason);
+        self.effects.extend(self.runs.keys().cloned().map(Effect::Drain));
+    }
+
+    fn resume(&mut self) {
+        if self.paused.take().is_some() {
+            self.effects.push(Effect::Log("load is released again".to_owned()));
+        }
+        self.agenda.set_paused(false);
+        self.metrics.paused(false);
+    }
+
+    fn stop(&mut self, now: Now) {
+        let order = if self.stopping { Effect::Cut } else { Effect::Drain };
+        self.effects.extend(self.runs.keys().cloned().map(order));
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        for skip in self.agenda.shutdown() {
+            self.skip(&skip, now);
+        }
+        for Delayed { run_id, scenario, due, .. } in std::mem::take(&mut self.delayed) {
+            self.agenda.ended(&scenario, &run_id);
+            self.skip(&Skip { scenario, due, reason: SkipReason::Shutdown, more: 0 }, now);
+        }
+    }
+
+    fn readings(&mut self, target: &Name, readings: Vec<(Name, Result<(f64, Unit), &'static str>)>) {
+        let fault = readings.iter().find_map(|(_, reading)| reading.as_ref().err().copied());
+        self.metrics.target_poll(target, fault.map_or(Ok(()), Err));
+        for (stat, reading) in readings {
+            if let Ok((value, unit)) = reading {
+                self.metrics.target_stat(target, &stat, unit, value);
+            }
+        }
+    }
+
+    fn ended(&mut self, run: RunSummary, now: Now) {
+        let (scenario, run_id): (Name, Name) = (run.scenario.as_str().into(), run.run_id.as_str().into());
+        self.runs.remove(&run_id);
+        self.effects.push(Effect::Reap(run_id.clone()));
+        let next = self.agenda.ended(&scenario, &run_id);
+        self.metrics.run_finished(&run);
+        self.metrics.running(&scenario, self.agenda.running(&scenario).len() as u64);
+        self.metrics.in_flight(&scenario, 0);
+        for (stat, summary) in &run.stats {
+            if let Some(value) = summary.last {
+                self.metrics.target_stat(&run.target, stat, Unit::named(&summary.unit), value);
+            }
+        }
+        if let Some(facts) = self.facts(&scenario) {
+            let good = self.known.get(&scenario).and_then(|known| known.history.good.first());
+            self.alerts.observe_run(&facts, &run, good, now.wall);
+        }
+        if let Some(known) = self.known.get_mut(&scenario) {
+            known.in_flight = 0;
+            let history = Arc::make_mut(&mut known.history);
+            if run.verdict == Verdict::Pass {
+                history.good.insert(0, run.clone());
+                history.good.truncate(GOOD_RUNS);
+            }
+            history.previous = Some(run.clone());
+        }
+        let reason = run.reasons.first().map_or(String::new(), |reason| format!(": {reason}"));
+        self.effects.push(Effect::Log(format!("run {run_id} of {scenario} ended: {}{reason}", run.verdict)));
+        self.recent.insert(0, run.clone());
+        self.recent.truncate(RECENT);
+        self.batch.runs.push(run);
+        if let Some(decision) = next
+            && !self.stopping
+        {
+            self.decide(decision, now);
+        }
+    }
+
+    /// A run that left no result is a run without data, never nothing at all.
+    fn lost(&mut self, run_id: &Name, error: &str, now: Now) {
+        let Some(running) = self.runs.get(run_id) else { return };
+        let Some(known) = self.known.get(&running.scenario) else { return };
+        let facts = report::Facts {
+            run_id: run_id.clone(),
+            trigger: running.trigger,
+            due: running.due,
+            started: running.started.wall,
+            ended: now.wall,
+            generator: GeneratorReport::default(),
+            first_failure: None,
+        };
+        let mut run = report::summarise(&known.scenario, &RunData::default(), facts);
+        run.reasons.push(format!("the run ended without a result: {error}"));
+        self.ended(run, now);
+    }
+
+    fn facts(&self, scenario: &Name) -> Option<alert::ScenarioFacts> {
+        let known = self.known.get(scenario)?;
+        let next = self.agenda.upcoming().find(|(name, _)| *name == scenario).map(|(_, at)| at);
+        Some(alert::ScenarioFacts::of(&known.scenario, known.schedule.clone(), next))
+    }
+}

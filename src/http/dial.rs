@@ -1,0 +1,166 @@
+//! Opening a connection: name, policy, TCP, TLS, HTTP; each with its time, and its own way to fail.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration, time::Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::{
+    address,
+    conn::Conn,
+    stream::{Meter, Metered, Transport},
+};
+use crate::model::{clock, outcome::fail, scenario::Target, settings::Policy};
+
+/// How long the parts of opening a connection took; `None` where the part did not happen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DialTimes {
+    /// Name resolution; absent for address literals and fresh cached answers.
+    pub dns: Option<Duration>,
+    /// TCP connect, all addresses tried.
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+}
+
+/// Why no connection was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialError {
+    /// A name of [`fail`], or [`POLICY`].
+    pub reason: &'static str,
+    /// In words.
+    pub detail: String,
+}
+
+/// The reason of a [`DialError`] that the policy caused.
+pub const POLICY: &str = "policy";
+
+/// Opens connections to one target for one worker; remembers resolved names for `dns_ttl`.
+#[derive(Debug)]
+pub struct Dialer {
+    target: Arc<Target>,
+    policy: Arc<Policy>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    resolved: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
+}
+
+impl Dialer {
+    /// A dialer for `target`. Blocks on reading certificate authorities.
+    pub fn new(target: Arc<Target>, policy: Arc<Policy>) -> Result<Self, super::tls::TlsError> {
+        let tls = if target.base.https { Some(super::tls::client_config(target.http.ca.as_deref())?) } else { None };
+        Ok(Self { target, policy, tls, resolved: RefCell::new(None) })
+    }
+
+    /// Opens a connection within `connect_timeout`.
+    pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
+        let mut times = DialTimes::default();
+        let limit = self.target.http.connect_timeout;
+        let result = match tokio::time::timeout(limit, self.open(&mut times)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let reason = if times.connect.is_some() { fail::TLS } else { fail::CONNECT };
+                Err(DialError { reason, detail: format!("no connection to {} within {limit:?}", self.target.base) })
+            }
+        };
+        (times, result)
+    }
+
+    async fn open(&self, times: &mut DialTimes) -> Result<Conn, DialError> {
+        let addresses = self.resolve(times).await?;
+        for address in &addresses {
+            address::check_peer(&self.policy, &self.target.base, address.ip()).map_err(refusal)?;
+        }
+        let start = clock::mono();
+        let stream = connect(&addresses, self.target.http.connect_timeout).await?;
+        times.connect = Some(clock::mono() - start);
+        let peer = stream.peer_addr().map_err(|error| failed(fail::CONNECT, &error))?;
+        address::check_peer(&self.policy, &self.target.base, peer.ip()).map_err(refusal)?;
+        stream.set_nodelay(true).map_err(|error| failed(fail::CONNECT, &error))?;
+        let transport = self.secure(stream, times).await?;
+        let meter = Rc::new(Meter::default());
+        let io = TokioIo::new(Metered::new(transport, meter.clone()));
+        let (sender, driver) = http1::Builder::new()
+            .handshake::<_, Full<Bytes>>(io)
+            .await
+            .map_err(|error| failed(fail::PROTOCOL, &error))?;
+        Ok(Conn::new(sender, driver, meter))
+    }
+
+    async fn secure(&self, stream: TcpStream, times: &mut DialTimes) -> Result<Transport, DialError> {
+        let Some(config) = &self.tls else { return Ok(Transport::Plain(stream)) };
+        let name =
+            ServerName::try_from(self.target.base.host.to_string()).map_err(|error| failed(fail::TLS, &error))?;
+        let start = clock::mono();
+        let stream = tokio_rustls::TlsConnector::from(config.clone())
+            .connect(name, stream)
+            .await
+            .map_err(|error| failed(fail::TLS, &error))?;
+        times.tls = Some(clock::mono() - start);
+        Ok(Transport::Tls(Box::new(stream)))
+    }
+
+    async fn resolve(&self, times: &mut DialTimes) -> Result<Vec<SocketAddr>, DialError> {
+        let base = &self.target.base;
+        if let Ok(ip) = base.host.parse() {
+            return Ok(vec![SocketAddr::new(ip, base.port)]);
+        }
+        let start = clock::mono();
+        if let Some((at, addresses)) = &*self.resolved.borrow()
+            && start - *at < self.target.http.dns_ttl
+        {
+            return Ok(addresses.clone());
+        }
+        let found = tokio::net::lookup_host((&*base.host, base.port)).await;
+        let end = clock::mono();
+        times.dns = Some(end - start);
+        let addresses: Vec<_> = found.map_err(|error| failed(fail::DNS, &error))?.take(16).collect();
+        if addresses.is_empty() {
+            return Err(DialError { reason: fail::DNS, detail: format!("{} has no address", base.host) });
+        }
+        *self.resolved.borrow_mut() = Some((end, addresses.clone()));
+        Ok(addresses)
+    }
+}
+
+/// Tries the addresses in turn, each with an equal share of the time.
+async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, DialError> {
+    let share = limit / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+    let mut last = DialError { reason: fail::CONNECT, detail: "no address to connect to".to_owned() };
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = DialError { reason: fail::CONNECT, detail: format!("{address}: {error}") },
+            Err(_) => {
+                last = DialError { reason: fail::CONNECT, detail: format!("{address}: no answer within {share:?}") };
+            }
+        }
+    }
+    Err(last)
+}
+
+fn failed(reason: &'static str, error: &dyn std::error::Error) -> DialError {
+    DialError { reason, detail: with_sources(error) }
+}
+
+fn refusal(detail: String) -> DialError {
+    DialError { reason: POLICY, detail: format!("refused by policy: {detail}") }
+}
+
+/// An error and what caused it, on one line.
+pub fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

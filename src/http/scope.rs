@@ -1,0 +1,93 @@
+//! The variables that a template or an expression of one iteration sees.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use minijinja::value::{Object, Serde, Value};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use crate::model::{Name, clock::Clock, scenario::Constants};
+
+/// The variables of one iteration. `vu`, `iteration` and `n` count from 1.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// `vars`, `secret`, `env`.
+    pub constants: Constants,
+    /// Of the run.
+    pub run_id: Name,
+    /// The user, or the slot of an arrival.
+    pub vu: u64,
+    /// Of this user.
+    pub iteration: u64,
+    /// Over the whole run.
+    pub n: u64,
+    /// Kept of earlier answers.
+    pub captures: BTreeMap<Name, serde_json::Value>,
+    /// Seed of the run: `random` is a function of it, `n` and the number of values drawn.
+    pub seed: u64,
+    /// Reads `now`.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The names every scope has, for checks at load time.
+pub const BUILT_IN: [&str; 11] =
+    ["vu", "iteration", "identity", "n", "run_id", "now", "uuid", "random", "vars", "secret", "env"];
+
+impl Scope {
+    /// The value of a name; captures hide nothing, since configuration refuses captures named like a built-in.
+    pub fn get(&self, name: &str) -> Option<serde_json::Value> {
+        Some(match name {
+            "vu" | "identity" => self.vu.into(),
+            "iteration" => self.iteration.into(),
+            "n" => self.n.into(),
+            "run_id" => (*self.run_id).into(),
+            "now" => self.clock.now().wall.to_string().into(),
+            "uuid" => uuid::Uuid::new_v4().to_string().into(),
+            "random" => {
+                SmallRng::seed_from_u64(self.seed ^ self.n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).random::<f64>().into()
+            }
+            _ => return self.captures.get(name).or_else(|| self.constants.0.get(name)).cloned(),
+        })
+    }
+
+    /// For templates.
+    pub fn value(self: &Arc<Self>) -> Value {
+        Value::from_dyn_object(self.clone())
+    }
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get(key.as_str()?).map(|value| Value::from(Serde(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        clock::SystemClock,
+        template::{Escape, Template},
+    };
+
+    #[test]
+    fn templates_see_the_scope() {
+        let constants = serde_json::json!({"vars": {"model": "llama2"}, "secret": {}, "env": {}});
+        let serde_json::Value::Object(constants) = constants else { unreachable!("it is an object") };
+        let scope = Arc::new(Scope {
+            constants: Constants(Arc::new(constants)),
+            run_id: "r1".into(),
+            vu: 3,
+            iteration: 2,
+            n: 12,
+            captures: BTreeMap::from([("cid".into(), serde_json::json!("c-9"))]),
+            seed: 1,
+            clock: Arc::new(SystemClock),
+        });
+        let text = "${vu}/${iteration}/${n}/${cid}/${vars.model}/${run_id}";
+        let template = Template::compile(text, Escape::None).expect("compiles");
+        assert_eq!(template.render(&scope.value()).expect("renders"), "3/2/12/c-9/llama2/r1");
+        assert_eq!(scope.get("random"), scope.get("random"), "a run can be repeated");
+        assert_ne!(scope.get("uuid"), scope.get("uuid"));
+        assert_eq!(scope.get("nobody"), None);
+    }
+}

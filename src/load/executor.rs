@@ -1,0 +1,270 @@
+//! The executors: each turns a plan into iterations, and returns when the last of them has ended or was cut.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BinaryHeap,
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::Notify,
+    task::{LocalSet, spawn_local},
+};
+
+use super::{
+    pacer::Pacer,
+    plan::Uniform,
+    recorder::IterationEnd,
+    stop::{Cause, Stop},
+    user::{Model, Shared},
+};
+use crate::{
+    http::conn::Conn,
+    model::{clock, outcome::DropReason, scenario::Executor},
+};
+
+/// An arrival noticed later than this is dropped rather than sent in a burst after a stall of our own.
+const TOO_LATE: Duration = Duration::from_secs(1);
+
+/// Runs the scenario's load to its end. `grace` bounds what follows the planned duration.
+/// Fails only if the machine has no timer left.
+pub async fn execute(shared: &Rc<Shared>, grace: Duration) -> io::Result<()> {
+    let tasks = LocalSet::new();
+    match shared.scenario.load.executor.clone() {
+        Executor::Probe { .. } => {
+            let cut = cut_after(&shared.stop, grace);
+            tasks.run_until(race(cut, probe(shared))).await;
+            Ok(())
+        }
+        Executor::PerVuIterations { vus, iterations, together, max_duration } => {
+            tasks.run_until(per_vu(shared, u64::from(vus), iterations, together, (max_duration, grace))).await;
+            Ok(())
+        }
+        Executor::ConstantArrivalRate { rate, duration } => {
+            tasks.run_until(arrivals(shared, Uniform::new(rate, duration), duration, grace)).await
+        }
+    }
+}
+
+/// One iteration.
+async fn probe(shared: &Rc<Shared>) {
+    let scope = shared.scope(1, 1);
+    shared.iterate(scope, clock::mono(), &mut None, Model::Closed).await;
+}
+
+/// Polls `watch` beside `work` and returns with `work`.
+async fn race(watch: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    let forever = async {
+        watch.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = work => {}
+        () = forever => {}
+    }
+}
+
+/// Cuts what is unanswered `grace` after the plan is over, however it came to be over.
+async fn cut_after(stop: &Stop, grace: Duration) {
+    stop.wait_over().await;
+    tokio::select! {
+        () = tokio::time::sleep(grace) => stop.cut(),
+        () = stop.wait_cut() => {}
+    }
+}
+
+/// Tasks in flight, and when the last has ended.
+#[derive(Debug, Default)]
+struct Flight {
+    count: Cell<u64>,
+    landed: Notify,
+}
+
+impl Flight {
+    fn enter(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    fn leave(&self) {
+        self.count.set(self.count.get() - 1);
+        if self.count.get() == 0 {
+            self.landed.notify_waiters();
+        }
+    }
+
+    async fn all_landed(&self) {
+        loop {
+            let landed = self.landed.notified();
+            if self.count.get() == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+}
+
+async fn per_vu(
+    shared: &Rc<Shared>,
+    vus: u64,
+    iterations: u64,
+    together: bool,
+    (max_duration, grace): (Duration, Duration),
+) {
+    let flight = Rc::new(Flight::default());
+    let (barrier, standing) = (Rc::new(Notify::new()), Rc::new(Cell::new(0u64)));
+    let begun = Rc::new(Cell::new(0u64));
+    shared.started.set(clock::mono());
+    for vu in 1..=vus {
+        flight.enter();
+        let (shared, flight, begun) = (shared.clone(), flight.clone(), begun.clone());
+        let (barrier, standing) = (barrier.clone(), standing.clone());
+        spawn_local(async move {
+            if together {
+                let open = barrier.notified();
+                standing.set(standing.get() + 1);
+                open.await;
+            }
+            one_user(&shared, vu, iterations, &begun).await;
+            flight.leave();
+        });
+    }
+    while together && standing.get() < vus {
+        tokio::task::yield_now().await;
+    }
+    if together {
+        shared.started.set(clock::mono());
+        barrier.notify_waiters();
+    }
+    let over = async {
+        tokio::select! {
+            () = tokio::time::sleep(max_duration) => shared.stop.end_of_plan(),
+            () = shared.stop.wait_over() => {}
+        }
+        cut_after(&shared.stop, grace).await;
+    };
+    race(over, flight.all_landed()).await;
+    if !shared.stop.interrupts() {
+        shared.recorder.drop_many(DropReason::Deadline, vus * iterations - begun.get());
+    }
+}
+
+async fn one_user(shared: &Shared, vu: u64, iterations: u64, begun: &Cell<u64>) {
+    let mut kept = None;
+    for iteration in 1..=iterations {
+        if shared.stop.is_over() {
+            return;
+        }
+        begun.set(begun.get() + 1);
+        let intended = if iteration == 1 { shared.started.get() } else { clock::mono() };
+        let scope = shared.scope(vu, iteration);
+        if shared.iterate(scope, intended, &mut kept, Model::Closed).await == IterationEnd::Interrupted {
+            return;
+        }
+    }
+}
+
+/// The slots of an open load: the lowest free one takes the next arrival, so that connections stay few and warm.
+#[derive(Debug)]
+struct Slots {
+    free: RefCell<BinaryHeap<std::cmp::Reverse<u64>>>,
+    kept: RefCell<Vec<Option<Conn>>>,
+    iterations: RefCell<Vec<u64>>,
+    max: u64,
+}
+
+impl Slots {
+    fn new(max: u32) -> Rc<Self> {
+        Rc::new(Self {
+            free: RefCell::default(),
+            kept: RefCell::default(),
+            iterations: RefCell::default(),
+            max: u64::from(max),
+        })
+    }
+
+    /// Slot number (from 1), its connection and the number of its iteration; `None` when all are taken.
+    fn take(&self) -> Option<(u64, Option<Conn>, u64)> {
+        let (mut kept, mut iterations) = (self.kept.borrow_mut(), self.iterations.borrow_mut());
+        let slot = match self.free.borrow_mut().pop() {
+            Some(std::cmp::Reverse(slot)) => slot,
+            None if (kept.len() as u64) < self.max => {
+                kept.push(None);
+                iterations.push(0);
+                kept.len() as u64
+            }
+            None => return None,
+        };
+        let index = slot as usize - 1;
+        iterations[index] += 1;
+        Some((slot, kept[index].take(), iterations[index]))
+    }
+
+    fn give_back(&self, slot: u64, conn: Option<Conn>) {
+        self.kept.borrow_mut()[slot as usize - 1] = conn;
+        self.free.borrow_mut().push(std::cmp::Reverse(slot));
+    }
+}
+
+async fn arrivals(shared: &Rc<Shared>, plan: Uniform, duration: Duration, grace: Duration) -> io::Result<()> {
+    let pacer = Pacer::new()?;
+    let flight = Rc::new(Flight::default());
+    let slots = Slots::new(shared.scenario.load.max_in_flight);
+    let start = clock::mono();
+    shared.started.set(start);
+    for index in 0..plan.total() {
+        let due = start + plan.offset(index);
+        if clock::mono() < due {
+            tokio::select! {
+                biased;
+                () = shared.stop.wait_over() => {}
+                waited = pacer.wait_until(due) => waited?,
+            }
+        } else if index % 64 == 63 {
+            // Late: let the users have their turn before the next batch.
+            tokio::task::yield_now().await;
+        }
+        if shared.stop.is_over() {
+            if shared.stop.cause() == Some(Cause::Timeout) {
+                shared.recorder.drop_many(DropReason::Deadline, plan.total() - index);
+            }
+            break;
+        }
+        arrive(shared, &flight, &slots, due);
+    }
+    let end = start + duration;
+    let over = async {
+        tokio::select! {
+            _ = pacer.wait_until(end) => shared.stop.end_of_plan(),
+            () = shared.stop.wait_over() => {}
+        }
+        cut_after(&shared.stop, grace).await;
+    };
+    let landed = async {
+        shared.stop.wait_over().await;
+        flight.all_landed().await;
+    };
+    race(over, landed).await;
+    Ok(())
+}
+
+fn arrive(shared: &Rc<Shared>, flight: &Rc<Flight>, slots: &Rc<Slots>, due: Instant) {
+    if clock::mono().saturating_duration_since(due) > TOO_LATE {
+        shared.recorder.drop_one(DropReason::Generator);
+        return;
+    }
+    let Some((slot, mut kept, iteration)) = slots.take() else {
+        shared.recorder.drop_one(DropReason::MaxInFlight);
+        return;
+    };
+    flight.enter();
+    let (shared, flight, slots) = (shared.clone(), flight.clone(), slots.clone());
+    spawn_local(async move {
+        let scope = shared.scope(slot, iteration);
+        shared.iterate(scope, due, &mut kept, Model::Open).await;
+        slots.give_back(slot, kept);
+        flight.leave();
+    });
+}

@@ -1,0 +1,71 @@
+//! From a run's counts to its verdict: collects the evidence and asks the judge.
+
+use crate::{
+    judge::{self, Evidence, History, WindowJudge},
+    measure::data::RunData,
+    model::{
+        run::{RunSummary, Verdict},
+        scenario::Scenario,
+    },
+};
+
+/// What the verdict rests on.
+#[derive(Debug)]
+pub struct Conclusion<'a> {
+    /// What was run.
+    pub scenario: &'a Scenario,
+    /// What is judged: of a probe, its last attempt.
+    pub data: &'a RunData,
+    /// Earlier runs.
+    pub history: &'a History,
+    /// What was judged second by second.
+    pub windows: &'a WindowJudge,
+    /// A person or a signal ended it.
+    pub interrupted: bool,
+    /// What kept the load from being run at all.
+    pub trouble: Option<String>,
+}
+
+/// CPU time of this process so far, in seconds.
+pub fn cpu_seconds() -> f64 {
+    let ticks = procfs::ticks_per_second() as f64;
+    let stat = procfs::process::Process::myself().and_then(|process| process.stat());
+    stat.map_or(0.0, |stat| (stat.utime + stat.stime) as f64 / ticks)
+}
+
+/// Resident memory in bytes and open file descriptors of this process.
+pub fn process_figures() -> (u64, u64) {
+    let Ok(process) = procfs::process::Process::myself() else { return (0, 0) };
+    let rss = process.statm().map_or(0, |memory| memory.resident * procfs::page_size());
+    (rss, process.fd_count().map_or(0, |count| count as u64))
+}
+
+/// Judges the run and writes into `summary` what it came to. A run that could not be begun is a failure, for whatever
+/// kept it from beginning stands between the user and the target.
+pub fn conclude(summary: &mut RunSummary, conclusion: &Conclusion<'_>) {
+    let evidence = Evidence {
+        data: conclusion.data,
+        history: conclusion.history,
+        windows: Some(conclusion.windows),
+        clock_steps: summary.generator.clock_steps,
+    };
+    let scenario = conclusion.scenario;
+    let judged: Vec<_> = scenario
+        .thresholds
+        .iter()
+        .map(|threshold| (threshold.clone(), judge::evaluate(threshold, &evidence)))
+        .collect();
+    let invalid = judge::invalid_reasons(&scenario.valid_if, &evidence);
+    let (verdict, mut reasons) = judge::verdict(conclusion.interrupted, &judged, &invalid, conclusion.data.sent());
+    summary.verdict = verdict;
+    if let Some(trouble) = &conclusion.trouble {
+        reasons.insert(0, trouble.clone());
+        if verdict != Verdict::Interrupted {
+            summary.verdict = Verdict::Fail;
+        }
+    }
+    summary.reasons = reasons;
+    summary.thresholds = judged.into_iter().map(|(_, report)| report).collect();
+    summary.generator.valid = invalid.is_empty();
+    summary.generator.reasons = invalid;
+}

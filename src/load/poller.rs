@@ -1,0 +1,104 @@
+//! Reads the target's own figures, on a connection of its own and never counted as load.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use ::http::{Method, Request};
+use bytes::Bytes;
+use http_body_util::Full;
+
+use crate::{
+    http::{
+        conn::Conn,
+        dial::Dialer,
+        exchange::{Keep, exchange},
+        request,
+        scope::Scope,
+    },
+    measure::stats::{StatFault, extract},
+    model::{
+        Name,
+        scenario::{BodySpec, RequestSpec, StatsSpec, Target},
+        settings::Policy,
+        template::Template,
+    },
+};
+
+/// A reading takes no longer than this, nor more than the target's own timeout.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest answer that is read.
+const MAX_BODY: u64 = 4 * 1024 * 1024;
+
+/// One round of readings, by name.
+pub type Readings = BTreeMap<Name, Result<f64, StatFault>>;
+
+/// Reads one target's figures.
+#[derive(Debug)]
+pub struct Poller {
+    target: Arc<Target>,
+    spec: StatsSpec,
+    dialer: Dialer,
+    kept: Option<Conn>,
+    scope: Arc<Scope>,
+}
+
+impl Poller {
+    /// `None` if the target has no stats, or no TLS configuration can be made for it. `scope` fills in the target's
+    /// headers.
+    pub fn new(target: &Arc<Target>, policy: &Arc<Policy>, scope: Scope) -> Option<Self> {
+        let spec = target.stats.clone()?;
+        let dialer = Dialer::new(target.clone(), policy.clone()).ok()?;
+        Some(Self { target: target.clone(), spec, dialer, kept: None, scope: Arc::new(scope) })
+    }
+
+    /// What is read, and how often.
+    pub fn spec(&self) -> &StatsSpec {
+        &self.spec
+    }
+
+    /// Reads every figure once; each path is asked for once.
+    pub async fn read(&mut self) -> Readings {
+        let mut bodies: BTreeMap<Name, Result<(String, Option<serde_json::Value>), StatFault>> = BTreeMap::new();
+        let paths: Vec<Name> = self.spec.stats.values().map(|stat| stat.path.clone()).collect();
+        for path in paths {
+            if !bodies.contains_key(&path) {
+                let limit = LIMIT.min(self.target.http.timeout);
+                let got = tokio::time::timeout(limit, self.get(&path)).await.unwrap_or(Err(StatFault::Timeout));
+                let parsed = got.map(|body| {
+                    let json = serde_json::from_slice(&body).ok();
+                    (String::from_utf8_lossy(&body).into_owned(), json)
+                });
+                bodies.insert(path, parsed);
+            }
+        }
+        let read = |stat: &crate::model::scenario::StatSpec| match &bodies[&stat.path] {
+            Ok((body, json)) => extract(stat, body, json.as_ref()),
+            Err(fault) => Err(*fault),
+        };
+        self.spec.stats.iter().map(|(name, stat)| (name.clone(), read(stat))).collect()
+    }
+
+    async fn get(&mut self, path: &Name) -> Result<Bytes, StatFault> {
+        let spec = RequestSpec {
+            method: Method::GET,
+            path: Template::literal(path),
+            headers: Vec::new(),
+            body: BodySpec::None,
+            timeout: None,
+        };
+        let request: Request<Full<Bytes>> =
+            request::build(&spec, &self.target, &self.scope).map_err(|_| StatFault::Http)?;
+        let mut kept = self.kept.take();
+        let usable = match &mut kept {
+            Some(conn) => conn.usable().await,
+            None => false,
+        };
+        let mut conn = match kept {
+            Some(conn) if usable => conn,
+            _ => self.dialer.dial().await.1.map_err(|_| StatFault::Http)?,
+        };
+        let answer = exchange(&mut conn, request, Keep::All, MAX_BODY).await.map_err(|_| StatFault::Http)?;
+        self.kept = Some(conn);
+        if answer.status.is_success() { Ok(answer.body) } else { Err(StatFault::Http) }
+    }
+}

@@ -1,0 +1,104 @@
+//! A run's connections: each user keeps one of its own, or a pool of N is shared first come, first served.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    http::{
+        conn::Conn,
+        dial::{DialError, DialTimes, Dialer},
+    },
+    model::{clock, scenario::Connections},
+};
+
+/// The connections of one run.
+#[derive(Debug)]
+pub struct Connector {
+    dialer: Dialer,
+    reuse: bool,
+    pool: Option<Pool>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    /// tokio's semaphore is first in, first out.
+    permits: std::sync::Arc<Semaphore>,
+    idle: RefCell<Vec<Conn>>,
+}
+
+/// A connection for one request, and what it took to get it.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection.
+    pub conn: Conn,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What it took to get a connection, or to fail to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wait {
+    /// Waiting for a connection of the pool.
+    pub blocked: Option<Duration>,
+    /// Opening one.
+    pub dial: DialTimes,
+}
+
+impl Connector {
+    /// Connections held as `connections` says; `reuse: false` opens one for each request.
+    pub fn new(dialer: Dialer, connections: Connections, reuse: bool) -> Rc<Self> {
+        let pool = match connections {
+            Connections::PerVu => None,
+            Connections::Pool(size) => Some(Pool {
+                permits: std::sync::Arc::new(Semaphore::new(size.max(1) as usize)),
+                idle: RefCell::new(Vec::new()),
+            }),
+        };
+        Rc::new(Self { dialer, reuse, pool })
+    }
+
+    /// A connection: the user's own (`kept`) or one of the pool, opened if there is none that is usable.
+    /// `wait` is filled in as it goes, so that a cut request still tells where its time went.
+    pub async fn lease(&self, kept: &mut Option<Conn>, handed: Instant, wait: &Cell<Wait>) -> Result<Lease, DialError> {
+        let permit = match &self.pool {
+            None => None,
+            Some(pool) => {
+                let permit = pool.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+                let blocked = Some(clock::mono().saturating_duration_since(handed));
+                wait.set(Wait { blocked, ..wait.get() });
+                Some(permit)
+            }
+        };
+        while let Some(mut conn) = self.take(kept) {
+            if conn.usable().await {
+                return Ok(Lease { conn, permit });
+            }
+        }
+        let (times, conn) = self.dialer.dial().await;
+        wait.set(Wait { dial: times, ..wait.get() });
+        Ok(Lease { conn: conn?, permit })
+    }
+
+    fn take(&self, kept: &mut Option<Conn>) -> Option<Conn> {
+        match &self.pool {
+            None => kept.take(),
+            Some(pool) => pool.idle.borrow_mut().pop(),
+        }
+    }
+
+    /// Gives a connection back after a complete exchange. One that was cut is dropped instead.
+    pub fn give_back(&self, lease: Lease, kept: &mut Option<Conn>) {
+        let Lease { conn, permit } = lease;
+        if self.reuse {
+            match &self.pool {
+                None => *kept = Some(conn),
+                Some(pool) => pool.idle.borrow_mut().push(conn),
+            }
+        }
+        drop(permit);
+    }
+}

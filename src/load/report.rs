@@ -1,0 +1,185 @@
+//! From counts to the document of a run (pure).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::plan;
+use crate::{
+    judge::stat_summary,
+    measure::{
+        data::{RunData, Series, Timing},
+        hist::Hist,
+    },
+    model::{
+        Name,
+        outcome::{DropReason, Outcome, fail},
+        run::{FailureSample, GeneratorReport, GroupStats, RunSummary, SCHEMA, TimeStats, Trigger, Verdict},
+        scenario::{Executor, Scenario},
+        units::Unit,
+    },
+};
+
+/// What a summary needs besides the counts.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Unique id of the run.
+    pub run_id: Name,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The instant it was planned for.
+    pub due: Timestamp,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How the generator fared.
+    pub generator: GeneratorReport,
+    /// The first request that did not go well.
+    pub first_failure: Option<FailureSample>,
+}
+
+/// The document of a run, not yet judged: verdict `no_data`, no thresholds.
+pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummary {
+    let total = data.total();
+    let seconds = facts.ended.duration_since(facts.started).as_secs_f64();
+    let units = stat_units(scenario);
+    let stats = data.stats.iter().map(|(name, series)| {
+        let (unit, counter) = units.get(name).copied().unwrap_or((Unit::Count, false));
+        (name.to_string(), stat_summary(series, unit, counter))
+    });
+    RunSummary {
+        schema: SCHEMA.to_owned(),
+        run_id: facts.run_id.to_string(),
+        scenario: scenario.name.to_string(),
+        target: scenario.target.name.to_string(),
+        trigger: facts.trigger,
+        due_at: facts.due,
+        started_at: facts.started,
+        ended_at: facts.ended,
+        duration_s: seconds,
+        verdict: Verdict::NoData,
+        reasons: Vec::new(),
+        planned: data.planned(),
+        sent: data.sent(),
+        dropped: dropped(data),
+        outcomes: total.counts(),
+        rejected: reasons(&total, Outcome::Rejected),
+        failed: reasons(&total, Outcome::Failed),
+        status: status(&total),
+        iterations: data.iterations,
+        iteration_s: data.iteration_time.stats(),
+        throughput_per_s: throughput(data),
+        latency_s: by_outcome(&total.latency),
+        service_time_s: by_outcome(&total.service_time),
+        send_lag_s: data.send_lag.stats(),
+        timing_s: Timing::ALL
+            .iter()
+            .zip(&total.timing)
+            .map(|(timing, hist)| (timing.as_str().to_owned(), hist.stats()))
+            .collect(),
+        steps: steps(data),
+        groups: groups(data),
+        stats: stats.collect(),
+        thresholds: Vec::new(),
+        generator: facts.generator,
+        hooks: data.hooks,
+        first_failure: facts.first_failure,
+        hints: hints(scenario, &total),
+        limit: None,
+        recovery_s: None,
+        search: None,
+        plan: plan_document(scenario),
+        config_hash: scenario.config_hash.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        seed: scenario.seed,
+    }
+}
+
+/// Unit and kind (counter or gauge) of each of the target's figures.
+pub fn stat_units(scenario: &Scenario) -> BTreeMap<Name, (Unit, bool)> {
+    let stats = scenario.target.stats.iter().flat_map(|spec| &spec.stats);
+    stats.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter))).collect()
+}
+
+fn throughput(data: &RunData) -> f64 {
+    let window = data.window.as_secs_f64();
+    if window > 0.0 { data.counts().ok as f64 / window } else { 0.0 }
+}
+
+fn dropped(data: &RunData) -> BTreeMap<String, u64> {
+    let named = DropReason::ALL.iter().zip(data.dropped);
+    named.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.as_str().to_owned(), count)).collect()
+}
+
+fn reasons(series: &Series, outcome: Outcome) -> BTreeMap<String, u64> {
+    let own = series.reasons.iter().filter(|((of, _), _)| *of == outcome);
+    own.map(|((_, reason), count)| (reason.to_string(), *count)).collect()
+}
+
+fn status(series: &Series) -> BTreeMap<String, u64> {
+    let name = |status: u16| if status == 0 { "other".to_owned() } else { status.to_string() };
+    series.status.iter().map(|(status, count)| (name(*status), *count)).collect()
+}
+
+fn by_outcome(hists: &[Hist; 3]) -> BTreeMap<String, TimeStats> {
+    let named = Outcome::ALL.iter().zip(hists).filter(|(_, hist)| hist.count() > 0);
+    named.map(|(outcome, hist)| (outcome.as_str().to_owned(), hist.stats())).collect()
+}
+
+fn stats_of(series: &Series) -> GroupStats {
+    GroupStats { sent: series.sent(), outcomes: series.counts(), latency_s: by_outcome(&series.latency) }
+}
+
+fn steps(data: &RunData) -> BTreeMap<String, GroupStats> {
+    let mut merged: BTreeMap<&Name, Series> = BTreeMap::new();
+    for (key, series) in &data.series {
+        merged.entry(&key.step).or_default().merge(series);
+    }
+    merged.into_iter().map(|(step, series)| (step.to_string(), stats_of(&series))).collect()
+}
+
+fn groups(data: &RunData) -> BTreeMap<String, GroupStats> {
+    let mut merged: BTreeMap<String, Series> = BTreeMap::new();
+    for (key, series) in &data.series {
+        if let Some((dimension, value)) = &key.group {
+            merged.entry(format!("{dimension}={value}")).or_default().merge(series);
+        }
+    }
+    merged.into_iter().map(|(group, series)| (group, stats_of(&series))).collect()
+}
+
+/// Lines worth reading: where 503s were counted as failures, the rule to paste if they are the target's queue.
+fn hints(scenario: &Scenario, total: &Series) -> Vec<String> {
+    let unavailable = total.status.get(&503).copied().unwrap_or_default();
+    let by_status = total.reasons.get(&(Outcome::Failed, fail::STATUS.into())).copied().unwrap_or_default();
+    if unavailable == 0 || by_status == 0 {
+        return Vec::new();
+    }
+    vec![format!(
+        "{unavailable} answers were 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.{}: classify: [{{outcome: rejected, status: 503}}]",
+        scenario.target.name
+    )]
+}
+
+fn plan_document(scenario: &Scenario) -> serde_json::Value {
+    let load = &scenario.load;
+    let mut plan = serde_json::json!({
+        "executor": load.executor.as_str(),
+        "max_in_flight": load.max_in_flight,
+        "grace_s": plan::grace(scenario).as_secs_f64(),
+    });
+    let more = match &load.executor {
+        Executor::Probe { attempts } => serde_json::json!({"attempts": attempts}),
+        Executor::PerVuIterations { vus, iterations, together, max_duration } => serde_json::json!({
+            "vus": vus, "iterations": iterations, "together": together, "max_duration_s": max_duration.as_secs_f64(),
+        }),
+        Executor::ConstantArrivalRate { rate, duration } => serde_json::json!({
+            "rate_per_s": rate.per_second(), "duration_s": duration.as_secs_f64(),
+        }),
+    };
+    if let (Some(plan), serde_json::Value::Object(more)) = (plan.as_object_mut(), more) {
+        plan.extend(more);
+    }
+    plan
+}

@@ -1,0 +1,424 @@
+//! One run, from its first hook to its judged document, on a thread of its own.
+//!
+//! The thread owns everything the run needs; outside it there are orders going in (a `watch`) and events coming out (a
+//! bounded channel). A slow reader never slows the load: what it cannot take is kept and sent with the next second.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    watch,
+};
+
+use super::{
+    executor,
+    gate::Gate,
+    judging::{self, Conclusion},
+    plan,
+    poller::{Poller, Readings},
+    pool::Connector,
+    recorder::Recorder,
+    report::{self, Facts},
+    stop::{Cause, Order, Stop},
+    user::Shared,
+};
+use crate::{
+    http::{dial::Dialer, scope::Scope},
+    judge::{History, WindowJudge},
+    measure::data::{RunData, SeriesKey, StatPoint},
+    model::{
+        Name,
+        clock::{self, Clock, Now},
+        outcome::Outcome,
+        run::{GeneratorReport, RunSummary, Trigger},
+        scenario::{Connections, Executor, Scenario, Step},
+        settings::{Policy, Redactor},
+    },
+};
+
+/// Hooks after an interrupted run take no longer than this.
+const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
+
+/// The reading before the load delays it no longer than this.
+const FIRST_READING: Duration = Duration::from_secs(2);
+
+/// A wall clock that moves this far against the monotonic one has been set.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+
+/// A run to be started.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// Unique.
+    pub run_id: Name,
+    /// What is run.
+    pub scenario: Arc<Scenario>,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The instant it was planned for.
+    pub due: Timestamp,
+    /// Earlier runs of the scenario.
+    pub history: Arc<History>,
+    /// What may be loaded.
+    pub policy: Arc<Policy>,
+    /// Below which nothing leaves.
+    pub gate: Arc<Gate>,
+    /// For what is quoted.
+    pub redactor: Redactor,
+    /// Of the machine.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a run tells while it goes on.
+#[derive(Debug)]
+pub enum RunEvent {
+    /// What was measured since the last such event.
+    Second {
+        /// Its scenario.
+        scenario: Name,
+        /// Its id.
+        run_id: Name,
+        /// The counts.
+        data: Box<RunData>,
+        /// Iterations in flight.
+        active: u64,
+    },
+    /// The run is over; nothing follows.
+    Ended(Box<RunSummary>),
+}
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct RunHandle {
+    /// Its id.
+    pub run_id: Name,
+    orders: watch::Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunHandle {
+    /// Starts nothing new from now on; what is in flight may finish within the grace.
+    pub fn drain(&self) {
+        self.orders
+            .send_if_modified(|order| *order == Order::Run && std::mem::replace(order, Order::Drain) == Order::Run);
+    }
+
+    /// Gives up what is in flight.
+    pub fn cut(&self) {
+        self.orders.send_replace(Order::Cut);
+    }
+
+    /// Waits for the thread. Blocks; call it after `Ended` was seen.
+    pub fn join(mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported by the panic hook, and the run's end by the missing `Ended`.
+            let _panicked = thread.join().is_err();
+        }
+    }
+}
+
+/// Starts `request` on a thread of its own. Fails if the machine has no thread left.
+pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<RunHandle> {
+    let (orders, inbox) = watch::channel(Order::Run);
+    let run_id = request.run_id.clone();
+    let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(conduct(request, inbox, events)),
+            Err(error) => {
+                tracing::error!(scenario = &*request.scenario.name, %error, "failed to start a runtime for the run")
+            }
+        }
+    })?;
+    Ok(RunHandle { run_id, orders, thread: Some(thread) })
+}
+
+async fn conduct(request: RunRequest, orders: watch::Receiver<Order>, events: mpsc::Sender<RunEvent>) {
+    let started = request.clock.now();
+    let cpu = judging::cpu_seconds();
+    let run = Run::new(request, events);
+    let stop = run.stop.clone();
+    let side = async {
+        tokio::join!(stop.follow(orders), run.second_by_second(), run.time_limit());
+    };
+    let trouble = beside(side, run.whole()).await;
+    run.flush();
+    let ended = run.request.clock.now();
+    let summary = run.summary(started, ended, cpu, trouble);
+    let _nobody_listens = run.events.send(RunEvent::Ended(Box::new(summary))).await.is_err();
+}
+
+/// Polls `side` while `work` goes on, and returns with `work`.
+async fn beside<T>(side: impl Future, work: impl Future<Output = T>) -> T {
+    let forever = async {
+        side.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = forever => unreachable!("it never ends"),
+    }
+}
+
+/// The run within its thread.
+struct Run {
+    request: RunRequest,
+    stop: Stop,
+    recorder: Rc<Recorder>,
+    events: mpsc::Sender<RunEvent>,
+    /// What the listener has not taken yet.
+    unsent: RefCell<RunData>,
+    /// Counts of a probe's earlier attempts: in the ledger, not judged.
+    earlier: RefCell<RunData>,
+    current: RefCell<RunData>,
+    windows: RefCell<WindowJudge>,
+    last: Cell<Now>,
+    load_started: Cell<Option<std::time::Instant>>,
+    clock_steps: Cell<u64>,
+}
+
+impl Run {
+    fn new(request: RunRequest, events: mpsc::Sender<RunEvent>) -> Self {
+        let windows = WindowJudge::new(&request.scenario.thresholds, request.history.clone());
+        let last = Cell::new(request.clock.now());
+        Self {
+            request,
+            stop: Stop::default(),
+            recorder: Rc::default(),
+            events,
+            unsent: RefCell::default(),
+            earlier: RefCell::default(),
+            current: RefCell::default(),
+            windows: RefCell::new(windows),
+            last,
+            load_started: Cell::new(None),
+            clock_steps: Cell::new(0),
+        }
+    }
+
+    /// Hooks, load, readings, hooks. Returns what kept the load from being run at all.
+    async fn whole(&self) -> Option<String> {
+        let scenario = &self.request.scenario;
+        let both = self
+            .shared(self.stop.clone(), scenario.load.connections)
+            .and_then(|load| Ok((load, self.shared(Stop::default(), Connections::PerVu)?)));
+        let (shared, hooks) = match both {
+            Ok(both) => both,
+            Err(trouble) => return Some(trouble),
+        };
+        let trouble = self.hooks(&hooks, &scenario.before).await.err();
+        if trouble.is_none() && !self.stop.is_over() {
+            shared.inherited.replace(hooks.inherited.borrow().clone());
+            if let Err(error) = self.load(&shared).await {
+                return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
+            }
+        }
+        if !self.stop.is_cut() || !self.stop.interrupts() {
+            let after = self.hooks(&hooks, &scenario.after);
+            if self.stop.interrupts() {
+                let _in_time = tokio::time::timeout(HOOKS_AFTER_STOP, after).await;
+            } else {
+                let _counted = after.await;
+            }
+        }
+        trouble
+    }
+
+    async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
+        let scenario = &self.request.scenario;
+        let mut poller = Poller::new(&scenario.target, &self.request.policy, shared.scope(0, 0));
+        shared.count.set(0);
+        if let Some(poller) = &mut poller
+            && let Ok(readings) = tokio::time::timeout(FIRST_READING, poller.read()).await
+        {
+            self.keep(readings, 0.0);
+        }
+        self.flush();
+        self.load_started.set(Some(clock::mono()));
+        self.last.set(self.request.clock.now());
+        let grace = plan::grace(scenario);
+        let attempts = if let Executor::Probe { attempts } = scenario.load.executor { attempts.max(1) } else { 1 };
+        for attempt in 1..=attempts {
+            let readings = async {
+                if let Some(poller) = &mut poller {
+                    self.poll(poller).await;
+                }
+            };
+            beside(readings, executor::execute(shared, grace)).await?;
+            self.flush();
+            if attempt == attempts || self.stop.is_over() || self.current.borrow().counts().ok > 0 {
+                break;
+            }
+            let failed = self.current.take();
+            self.earlier.borrow_mut().merge(&failed);
+        }
+        if let Some(mut poller) = poller {
+            let settle = poller.spec().settle;
+            tokio::select! {
+                () = tokio::time::sleep(settle) => {}
+                () = self.stop.wait_draining() => {}
+            }
+            let readings = tokio::time::timeout(HOOKS_AFTER_STOP, poller.read()).await.unwrap_or_default();
+            self.keep(readings, self.since_load());
+        }
+        Ok(())
+    }
+
+    /// What the users share; `stop` is the run's, or one of the hooks' own, which no end of the load cuts.
+    fn shared(&self, stop: Stop, connections: Connections) -> Result<Rc<Shared>, String> {
+        let scenario = &self.request.scenario;
+        let dialer =
+            Dialer::new(scenario.target.clone(), self.request.policy.clone()).map_err(|error| error.to_string())?;
+        let keys = scenario.steps.iter().map(|step| SeriesKey { step: step.name.clone(), group: None });
+        Ok(Rc::new(Shared {
+            scenario: scenario.clone(),
+            connector: Connector::new(dialer, connections, scenario.target.http.reuse),
+            gate: self.request.gate.clone(),
+            recorder: self.recorder.clone(),
+            stop,
+            clock: self.request.clock.clone(),
+            redactor: self.request.redactor.clone(),
+            run_id: self.request.run_id.clone(),
+            keys: keys.collect(),
+            inherited: RefCell::default(),
+            started: Cell::new(clock::mono()),
+            count: Cell::new(0),
+        }))
+    }
+
+    /// Sends the hooks in order; the first that does not end ok ends them, and the error says why.
+    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step]) -> Result<(), String> {
+        let mut kept = None;
+        for step in steps {
+            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
+            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
+            let landing = done.landing.clone();
+            let ok = landing.class.outcome == Outcome::Ok;
+            self.recorder.hook(ok);
+            if !ok {
+                shared.note(step, &done, Outcome::Failed);
+                return Err(format!(
+                    "hook `{}` did not end ok ({}): {}",
+                    step.name, landing.class.reason, landing.detail
+                ));
+            }
+            shared.inherited.borrow_mut().extend(done.captured());
+        }
+        Ok(())
+    }
+
+    async fn poll(&self, poller: &mut Poller) {
+        loop {
+            tokio::time::sleep(poller.spec().every).await;
+            let readings = poller.read().await;
+            self.keep(readings, self.since_load());
+        }
+    }
+
+    fn keep(&self, readings: Readings, at: f64) {
+        for (name, reading) in readings {
+            self.recorder.stat(&name, reading.ok().map(|value| StatPoint { at, value }));
+        }
+    }
+
+    fn since_load(&self) -> f64 {
+        let start = self.load_started.get();
+        start.map_or(0.0, |start| clock::mono().saturating_duration_since(start).as_secs_f64())
+    }
+
+    async fn second_by_second(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.flush();
+        }
+    }
+
+    /// Ends the run after the schedule's `timeout`.
+    async fn time_limit(&self) {
+        if let Some(limit) = self.request.scenario.schedule.timeout {
+            tokio::time::sleep(limit).await;
+            self.stop.drain(Cause::Timeout);
+        }
+    }
+
+    /// Takes what was recorded since the last call, judges the windows with it and passes it on.
+    fn flush(&self) {
+        let now = self.request.clock.now();
+        let before = self.last.replace(now);
+        let elapsed = now.mono.saturating_duration_since(before.mono);
+        let walled = now.wall.duration_since(before.wall).as_secs_f64();
+        if (walled - elapsed.as_secs_f64()).abs() > CLOCK_STEP.as_secs_f64() {
+            self.clock_steps.set(self.clock_steps.get() + 1);
+        }
+        let mut data = self.recorder.take();
+        data.window = if self.load_started.get().is_some() { elapsed } else { Duration::ZERO };
+        self.current.borrow_mut().merge(&data);
+        self.unsent.borrow_mut().merge(&data);
+        if self.load_started.get().is_some() {
+            let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(self.since_load()));
+            if abort.is_some() {
+                self.stop.drain(Cause::Abort);
+            }
+        }
+        let event = RunEvent::Second {
+            scenario: self.request.scenario.name.clone(),
+            run_id: self.request.run_id.clone(),
+            data: Box::new(self.unsent.take()),
+            active: self.recorder.active(),
+        };
+        if let Err(TrySendError::Full(RunEvent::Second { data, .. })) = self.events.try_send(event) {
+            self.unsent.replace(*data);
+        }
+    }
+
+    fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
+        let judged = self.current.borrow();
+        let mut ledger = self.earlier.borrow().clone();
+        ledger.merge(&judged);
+        let seconds = ended.mono.saturating_duration_since(started.mono).as_secs_f64();
+        let (rss_bytes, open_fds) = judging::process_figures();
+        let facts = Facts {
+            run_id: self.request.run_id.clone(),
+            trigger: self.request.trigger,
+            due: self.request.due,
+            started: started.wall,
+            ended: ended.wall,
+            generator: GeneratorReport {
+                valid: true,
+                cpu_ratio: if seconds > 0.0 { (judging::cpu_seconds() - cpu_before) / seconds } else { 0.0 },
+                rss_bytes,
+                open_fds,
+                samples_lost: judged.samples_lost,
+                clock_steps: self.clock_steps.get(),
+                reasons: Vec::new(),
+            },
+            first_failure: self.recorder.first_failure(),
+        };
+        let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
+        let conclusion = Conclusion {
+            scenario: &self.request.scenario,
+            data: &judged,
+            history: &self.request.history,
+            windows: &self.windows.borrow(),
+            interrupted: self.stop.cause() == Some(Cause::Person),
+            trouble,
+        };
+        judging::conclude(&mut summary, &conclusion);
+        if self.recorder.throttle_count() > 0 {
+            let times = self.recorder.throttle_count();
+            summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));
+        }
+        summary
+    }
+}

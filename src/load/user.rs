@@ -1,0 +1,419 @@
+//! What a virtual user does: one step, one iteration. Every request of a run goes through [`Shared::perform`].
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::http::StatusCode;
+
+use super::{
+    gate::{Gate, Permit, Refusal},
+    pool::{Connector, Wait},
+    recorder::{IterationEnd, Recorder},
+    stop::Stop,
+};
+use crate::{
+    http::{
+        capture,
+        classify::{Landing, classify},
+        conn::Conn,
+        dial,
+        exchange::{self, Answer, ExchangeTimes, Keep},
+        request,
+        scope::Scope,
+        stream::Meter,
+    },
+    judge::ResponseView,
+    measure::data::{Sample, SeriesKey},
+    model::{
+        Name,
+        clock::{self, Clock},
+        outcome::{Classified, DropReason, Outcome, fail},
+        run::FailureSample,
+        scenario::{Scenario, Step},
+        settings::Redactor,
+    },
+};
+
+/// Everything the users of one run share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What is run.
+    pub scenario: Arc<Scenario>,
+    /// Connections.
+    pub connector: Rc<Connector>,
+    /// Below which nothing leaves.
+    pub gate: Arc<Gate>,
+    /// Where measurements go.
+    pub recorder: Rc<Recorder>,
+    /// When to end.
+    pub stop: Stop,
+    /// Reads `now` for templates.
+    pub clock: Arc<dyn Clock>,
+    /// For what is quoted.
+    pub redactor: Redactor,
+    /// Of the run.
+    pub run_id: Name,
+    /// Series of each step.
+    pub keys: Vec<SeriesKey>,
+    /// Kept of the answers to `before:`.
+    pub inherited: RefCell<BTreeMap<Name, serde_json::Value>>,
+    /// When the load started.
+    pub started: Cell<Instant>,
+    /// Iterations so far.
+    pub count: Cell<u64>,
+}
+
+/// Whether arrivals wait for nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// The next iteration waits for the last: a refusal of the gate makes it wait.
+    Closed,
+    /// A refusal of the gate drops the request.
+    Open,
+}
+
+/// How a step left its iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StepEnd {
+    Ok,
+    NotOk,
+    Interrupted,
+}
+
+/// One request, done.
+#[derive(Debug)]
+pub struct Performed {
+    /// Where it landed.
+    pub landing: Landing,
+    /// For the histograms.
+    pub sample: Sample,
+    /// Refused by the policy before anything was sent.
+    pub refused: bool,
+    line: String,
+    body: bytes::Bytes,
+    captured: Vec<(Name, serde_json::Value)>,
+}
+
+/// How far a request came; filled in as it goes, so that a cut request still tells where its time went.
+#[derive(Default)]
+struct Progress {
+    wait: Cell<Wait>,
+    conn: RefCell<Option<(Rc<Meter>, bool)>>,
+}
+
+struct Failure {
+    outcome: Outcome,
+    reason: &'static str,
+    detail: String,
+    status: Option<StatusCode>,
+}
+
+impl Shared {
+    /// A scope for the next iteration of `vu`.
+    pub fn scope(&self, vu: u64, iteration: u64) -> Scope {
+        self.count.set(self.count.get() + 1);
+        Scope {
+            constants: self.scenario.constants.clone(),
+            run_id: self.run_id.clone(),
+            vu,
+            iteration,
+            n: self.count.get(),
+            captures: self.inherited.borrow().clone(),
+            seed: self.scenario.seed,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// One iteration, intended to start at `intended`. The user's connection is kept in `kept`.
+    pub async fn iterate(
+        &self,
+        scope: Scope,
+        mut intended: Instant,
+        kept: &mut Option<Conn>,
+        model: Model,
+    ) -> IterationEnd {
+        let start = intended;
+        let mut scope = Arc::new(scope);
+        let mut end = IterationEnd::Completed;
+        self.recorder.enter();
+        for (index, step) in self.scenario.steps.iter().enumerate() {
+            match self.step(index, step, &mut scope, intended, kept, model).await {
+                StepEnd::Ok => {}
+                StepEnd::NotOk if step.continue_on_fail => {}
+                StepEnd::NotOk => {
+                    end = IterationEnd::Failed;
+                    break;
+                }
+                StepEnd::Interrupted => {
+                    end = IterationEnd::Interrupted;
+                    break;
+                }
+            }
+            if let Some(think) = step.think {
+                tokio::select! {
+                    () = tokio::time::sleep(think) => {}
+                    () = self.stop.wait_draining() => {}
+                }
+            }
+            intended = clock::mono();
+        }
+        self.recorder.leave();
+        self.recorder.iteration(end, clock::mono().saturating_duration_since(start));
+        end
+    }
+
+    async fn step(
+        &self,
+        index: usize,
+        step: &Step,
+        scope: &mut Arc<Scope>,
+        intended: Instant,
+        kept: &mut Option<Conn>,
+        model: Model,
+    ) -> StepEnd {
+        if self.stop.is_draining() {
+            return StepEnd::Interrupted;
+        }
+        let (permit, intended) = match self.admit(intended, model).await {
+            Ok(admitted) => admitted,
+            Err(end) => return end,
+        };
+        let handed = clock::mono();
+        let done = self.perform(step, scope, intended, kept).await;
+        drop(permit);
+        if done.refused {
+            self.recorder.drop_one(DropReason::Policy);
+            self.note(step, &done, Outcome::Failed);
+            return StepEnd::NotOk;
+        }
+        self.recorder.sample(&self.keys[index], &done.sample, handed.saturating_duration_since(intended));
+        let outcome = done.landing.class.outcome;
+        self.note(step, &done, outcome);
+        if !done.captured.is_empty() {
+            Arc::make_mut(scope).captures.extend(done.captured);
+        }
+        match outcome {
+            Outcome::Ok => StepEnd::Ok,
+            Outcome::Rejected | Outcome::Failed => StepEnd::NotOk,
+            Outcome::Interrupted => StepEnd::Interrupted,
+        }
+    }
+
+    /// Passes the gate. A closed load waits there, and is intended from when it may go; an open one is dropped.
+    async fn admit(&self, intended: Instant, model: Model) -> Result<(Permit, Instant), StepEnd> {
+        let mut intended = intended;
+        loop {
+            let wait = match self.gate.admit(clock::mono()) {
+                Ok(permit) => return Ok((permit, intended)),
+                Err(Refusal::Paused) => {
+                    self.stop.drain(super::stop::Cause::Person);
+                    return Err(StepEnd::Interrupted);
+                }
+                Err(_) if model == Model::Open => {
+                    self.recorder.drop_one(DropReason::Policy);
+                    return Err(StepEnd::NotOk);
+                }
+                Err(Refusal::Rate(wait)) => wait.max(Duration::from_millis(1)),
+                Err(Refusal::Concurrency) => Duration::from_millis(5),
+            };
+            self.recorder.throttled();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => intended = clock::mono(),
+                () = self.stop.wait_draining() => return Err(StepEnd::Interrupted),
+            }
+        }
+    }
+
+    /// Sends the step's request and judges the answer. Counts nothing.
+    pub async fn perform(
+        &self,
+        step: &Step,
+        scope: &Arc<Scope>,
+        intended: Instant,
+        kept: &mut Option<Conn>,
+    ) -> Performed {
+        let target = &self.scenario.target;
+        let line = format!("{} {}{}", step.request.method, target.base, step.request.path.source());
+        let handed = clock::mono();
+        let request = match request::build(&step.request, target, scope) {
+            Ok(request) => request,
+            Err(detail) => return self.unsendable(line, detail, intended),
+        };
+        let line = format!("{} {}", request.method(), absolute(target, request.uri()));
+        let keep = if step.expect.iter().any(crate::model::expr::Expect::needs_body)
+            || step.capture.iter().any(capture::needs_body)
+            || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(crate::model::expr::Expect::needs_body))
+        {
+            Keep::All
+        } else {
+            Keep::Start
+        };
+        let progress = Progress::default();
+        let timeout = step.request.timeout.unwrap_or(target.http.timeout);
+        let result = tokio::select! {
+            biased;
+            result = self.attempt(request, keep, handed, kept, &progress) => result,
+            () = tokio::time::sleep_until((handed + timeout).into()) => Err(timed_out(&progress, timeout)),
+            () = self.stop.wait_cut() => Err(self.cut_off()),
+        };
+        let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
+        let conn = progress.conn.take();
+        let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
+        let latency = ended.saturating_duration_since(intended);
+        let refused = matches!(&result, Err(failure) if failure.reason == dial::POLICY);
+        let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
+        let (landing, captured, body) = match result {
+            Ok(answer) => self.judge(step, scope, &answer, latency, times),
+            Err(failure) => {
+                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
+                (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
+            }
+        };
+        let wait = progress.wait.get();
+        let sample = Sample {
+            class: landing.class.clone(),
+            status: status.map(|status| status.as_u16()),
+            latency,
+            service_time: times.service,
+            timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
+            bytes: times.bytes,
+            reused: conn.map(|(_, reused)| reused),
+        };
+        Performed { landing, sample, refused, line, body, captured }
+    }
+
+    async fn attempt(
+        &self,
+        request: ::http::Request<http_body_util::Full<bytes::Bytes>>,
+        keep: Keep,
+        handed: Instant,
+        kept: &mut Option<Conn>,
+        progress: &Progress,
+    ) -> Result<Answer, Failure> {
+        let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
+        let mut lease = self
+            .connector
+            .lease(kept, handed, &progress.wait)
+            .await
+            .map_err(|error| failed(error.reason, error.detail, None))?;
+        progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
+        let answer = exchange::exchange(&mut lease.conn, request, keep, self.scenario.target.http.max_body)
+            .await
+            .map_err(|error| failed(error.reason, error.detail, error.status))?;
+        self.connector.give_back(lease, kept);
+        Ok(answer)
+    }
+
+    fn judge(
+        &self,
+        step: &Step,
+        scope: &Arc<Scope>,
+        answer: &Answer,
+        latency: Duration,
+        times: ExchangeTimes,
+    ) -> (Landing, Vec<(Name, serde_json::Value)>, bytes::Bytes) {
+        let json = std::cell::OnceCell::new();
+        let view = ResponseView {
+            status: answer.status.as_u16(),
+            headers: &answer.headers,
+            body: &answer.body,
+            json: &json,
+            latency,
+            service_time: times.service.unwrap_or_default(),
+            variable: &|name| scope.get(name),
+        };
+        let mut landing = classify(step, &self.scenario.target.classify, &view);
+        let mut captured = Vec::new();
+        if landing.class.outcome == Outcome::Ok {
+            for capture in &step.capture {
+                match capture::find(capture, &view) {
+                    Ok(Some(value)) => captured.push((capture.name.clone(), value)),
+                    Ok(None) => {}
+                    Err(detail) => {
+                        let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
+                        landing = Landing { class, detail };
+                        break;
+                    }
+                }
+            }
+        }
+        (landing, captured, answer.body.clone())
+    }
+
+    /// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
+    fn unsendable(&self, line: String, detail: String, intended: Instant) -> Performed {
+        let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
+        let latency = clock::mono().saturating_duration_since(intended);
+        Performed {
+            landing: Landing { class: class.clone(), detail },
+            sample: Sample {
+                class,
+                status: None,
+                latency,
+                service_time: None,
+                timing: [None; 6],
+                bytes: (0, 0),
+                reused: None,
+            },
+            refused: false,
+            line,
+            body: bytes::Bytes::new(),
+            captured: Vec::new(),
+        }
+    }
+
+    fn cut_off(&self) -> Failure {
+        if self.stop.interrupts() {
+            let detail = "cut when the run was stopped".to_owned();
+            return Failure { outcome: Outcome::Interrupted, reason: "", detail, status: None };
+        }
+        let detail = "still unanswered when the grace after the planned duration was over".to_owned();
+        Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
+    }
+
+    /// Remembers the first request that did not go well.
+    pub fn note(&self, step: &Step, done: &Performed, outcome: Outcome) {
+        self.recorder.failure(outcome, || FailureSample {
+            step: step.name.to_string(),
+            outcome: outcome.as_str().to_owned(),
+            reason: done.landing.class.reason.to_string(),
+            request: clip(&self.redactor.redact(&done.line), 500),
+            status: done.sample.status,
+            detail: clip(&self.redactor.redact(&done.landing.detail), 300),
+            body: clip(&self.redactor.redact(&String::from_utf8_lossy(&done.body)), 1024),
+            at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
+        });
+    }
+}
+
+impl Performed {
+    /// What was kept of the answer.
+    pub fn captured(self) -> Vec<(Name, serde_json::Value)> {
+        self.captured
+    }
+}
+
+fn absolute(target: &crate::model::scenario::Target, uri: &::http::Uri) -> String {
+    let scheme = if target.base.https { "https" } else { "http" };
+    format!("{scheme}://{}{uri}", target.base.authority())
+}
+
+fn timed_out(progress: &Progress, timeout: Duration) -> Failure {
+    let doing = match &*progress.conn.borrow() {
+        None => "a connection",
+        Some((meter, _)) if meter.first_read().is_none() => "the first byte of the answer",
+        Some(_) => "the end of the answer",
+    };
+    let detail = format!("no complete answer within {timeout:?}: still waiting for {doing}");
+    Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
+}
+
+/// At most `max` bytes, control characters replaced.
+fn clip(text: &str, max: usize) -> String {
+    text[..text.floor_char_boundary(max)].chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}

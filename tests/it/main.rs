@@ -1,0 +1,5 @@
+//! Tests on real components: one binary, so that it links once.
+
+mod components;
+mod practice;
+mod support;
