@@ -22,7 +22,7 @@ pub(super) fn record(data: &mut RunData, step: &str, group: Option<(&str, &str)>
         class: Classified { outcome: end.0, reason: end.1.into() },
         status: (end.2 > 0).then_some(end.2),
         latency,
-        service_time: latency / 2,
+        service_time: Some(latency / 2),
         timing: [Some(latency / 4), None, None, None, Some(latency / 2), None],
         bytes: (0, 0),
         reused: None,
@@ -82,80 +82,112 @@ pub(super) fn judged(src: &str, data: &RunData, history: &History) -> ThresholdR
     evaluate(&threshold, &Evidence { data, history, windows: None, clock_steps: 0 })
 }
 
-#[test]
-fn values_and_results() {
-    use ThresholdResult::{Fail, NoData, Pass, Skipped};
+/// Value (within 1.1 %), unit and result of each expression on [`run`].
+fn check_values(cases: &[(&str, Option<f64>, &str, ThresholdResult)]) {
     let (data, history) = (run(), history());
-    let check = |src: &str, value: Option<f64>, unit: &str, result: ThresholdResult| {
+    for (src, value, unit, result) in cases {
         let report = judged(src, &data, &history);
-        let near = match (report.value, value) {
+        let near = match (report.value, *value) {
             (Some(found), Some(expected)) => (found - expected).abs() <= 0.011 * expected.abs(),
             (found, expected) => found == expected,
         };
-        assert!(near && report.unit == unit && report.result == result, "{src}: {report:#?}");
-    };
-    // Times: over ok, unless an outcome is selected.
-    check("p50(latency{step=a}) < 2s", Some(5.0), "s", Fail);
-    check("max(latency) <= 10s", Some(10.0), "s", Pass);
-    check("max(latency{outcome=failed}) < 10s", Some(60.0), "s", Fail);
-    check("p95(latency{outcome=rejected}) < 200ms", Some(0.001), "s", Pass);
-    check("avg(service_time{step=a}) < 3s", Some(2.525), "s", Pass);
-    check("min(timing{timing=blocked,step=a}) > 20ms", Some(0.025), "s", Pass);
-    check("max(timing{timing=dns}) > 20ms", None, "s", NoData);
-    check("p99(send_lag) < 5ms", Some(0.0001), "s", Pass);
-    check("p95(iteration) < 2s", Some(3.0), "s", Fail);
-    check("p95(latency{step=nobody}) < 2s", None, "s", NoData);
-    check("max(latency{level=last}) < 3 * max(latency{level=first})", Some(1.0), "s", Fail);
-    check("max(latency{level=2}) <= 2 * max(latency{level=first})", Some(0.2), "s", Pass);
-    check("max(latency{level!=10,step=c}) <= 200ms", Some(0.2), "s", Pass);
-    check("max(latency{step=~/[bc]/}) <= 1s", Some(1.0), "s", Pass);
-    check("max(latency{step=~/c./}) <= 1s", None, "s", NoData);
-    // Counts.
-    check("count(ok) == 127", Some(127.0), "", Pass);
-    check("count(requests) == 155", Some(155.0), "", Pass);
-    check("count(planned) == 158", Some(158.0), "", Pass);
-    check("count(failed{reason=timeout}) == 0", Some(5.0), "", Fail);
-    check("count(failed{reason!=timeout}) == 3", Some(3.0), "", Pass);
-    check("count(failed{step=a}) == 0", Some(0.0), "", Pass);
-    check("count(failed{step=nobody}) == 0", Some(0.0), "", Pass);
-    check("count(rejected) >= 5", Some(20.0), "", Pass);
-    check("count(requests{status=5xx}) == 0", Some(3.0), "", Fail);
-    check("count(requests{status=429}) == 20", Some(20.0), "", Pass);
-    check("count(dropped) == 0", Some(3.0), "", Fail);
-    check("count(dropped{reason=generator}) == 1", Some(1.0), "", Pass);
-    check("count(iterations) == 127", Some(127.0), "", Pass);
-    check("count(clock_steps) == 0", Some(0.0), "", Pass);
-    // Shares.
-    check("rate(rejected) <= 5%", Some(20.0 / 155.0), "ratio", Fail);
-    check("rate(ok{level=last}) >= 80%", Some(0.8), "ratio", Pass);
-    check("rate(ok{level=last}) >= rate(ok{level=first}) - 20pp", Some(0.8), "ratio", Pass);
-    check("rate(ok{level=last}) >= rate(ok{level=first}) - 19pp", Some(0.8), "ratio", Fail);
-    check("rate(ok{level=1}) == 100%", Some(1.0), "ratio", Pass);
-    check("rate(ok) == 100%", Some(127.0 / 155.0), "ratio", Fail);
-    check("rate(requests{status=429}) < 20%", Some(20.0 / 155.0), "ratio", Pass);
-    check("rate(dropped) < 1%", Some(3.0 / 158.0), "ratio", Fail);
-    check("rate(ok{step=nobody}) == 100%", None, "ratio", NoData);
-    // Per second.
-    check("rate(requests) > 15/s", Some(15.5), "1/s", Pass);
-    check("rps(ok) > 13/s", Some(12.7), "1/s", Fail);
-    // Stats.
-    check("last(memory) < 1GB", Some(1.039e9), "B", Fail);
-    check("first(memory) >= 1GB", Some(1e9), "B", Pass);
-    check("growth(memory) < 5%", Some(0.036), "ratio", Pass);
-    check("growth(memory) < 30MB", Some(36e6), "B", Fail);
-    check("slope(memory) < 1MB/h", Some(1e6), "B/s", Fail);
-    check("slope(queued) <= 0/min", Some(0.0), "1/s", Pass);
-    check("max(queued) == 2", Some(2.0), "", Pass);
-    check("avg(used) < 90%", Some(0.695), "ratio", Pass);
-    check("med(queued) == 1", Some(1.0), "", Pass);
-    check("increase(target_rejected) <= 100", Some(38.0), "", Pass);
-    check("increase(target_rejected since last_run) <= 10", Some(38.0), "", Fail);
-    check("last(unread) < 5", None, "", NoData);
-    // The rest.
-    check("drift(p95(latency)) < 10%", None, "ratio", NoData);
-    check("p95(latency) < 1.5 * baseline(p95(latency))", None, "s", Skipped);
-    check("count(rejected) / count(requests) < 10%", Some(20.0 / 155.0), "ratio", Fail);
-    check("count(ok) / count(dropped{reason=policy}) > 10%", None, "ratio", NoData);
+        assert!(near && report.unit == *unit && report.result == *result, "{src}: {report:#?}");
+    }
+}
+
+#[test]
+fn times_are_over_ok_unless_selected() {
+    use ThresholdResult::{Fail, NoData, Pass};
+    check_values(&[
+        ("p50(latency{step=a}) < 2s", Some(5.0), "s", Fail),
+        ("max(latency) <= 10s", Some(10.0), "s", Pass),
+        ("max(latency{outcome=failed}) < 10s", Some(60.0), "s", Fail),
+        ("p95(latency{outcome=rejected}) < 200ms", Some(0.001), "s", Pass),
+        ("avg(service_time{step=a}) < 3s", Some(2.525), "s", Pass),
+        ("min(timing{timing=blocked,step=a}) > 20ms", Some(0.025), "s", Pass),
+        ("max(timing{timing=dns}) > 20ms", None, "s", NoData),
+        ("p99(send_lag) < 5ms", Some(0.0001), "s", Pass),
+        ("p95(iteration) < 2s", Some(3.0), "s", Fail),
+        ("p95(latency{step=nobody}) < 2s", None, "s", NoData),
+        ("max(latency{level=last}) < 3 * max(latency{level=first})", Some(1.0), "s", Fail),
+        ("max(latency{level=2}) <= 2 * max(latency{level=first})", Some(0.2), "s", Pass),
+        ("max(latency{level!=10,step=c}) <= 200ms", Some(0.2), "s", Pass),
+        ("max(latency{step=~/[bc]/}) <= 1s", Some(1.0), "s", Pass),
+        ("max(latency{step=~/c./}) <= 1s", None, "s", NoData),
+    ]);
+}
+
+#[test]
+fn counts_within_selectors() {
+    use ThresholdResult::{Fail, Pass};
+    check_values(&[
+        ("count(ok) == 127", Some(127.0), "", Pass),
+        ("count(requests) == 155", Some(155.0), "", Pass),
+        ("count(planned) == 158", Some(158.0), "", Pass),
+        ("count(failed{reason=timeout}) == 0", Some(5.0), "", Fail),
+        ("count(failed{reason!=timeout}) == 3", Some(3.0), "", Pass),
+        ("count(failed{step=a}) == 0", Some(0.0), "", Pass),
+        ("count(failed{step=nobody}) == 0", Some(0.0), "", Pass),
+        ("count(rejected) >= 5", Some(20.0), "", Pass),
+        ("count(requests{status=5xx}) == 0", Some(3.0), "", Fail),
+        ("count(requests{status=429}) == 20", Some(20.0), "", Pass),
+        ("count(dropped) == 0", Some(3.0), "", Fail),
+        ("count(dropped{reason=generator}) == 1", Some(1.0), "", Pass),
+        ("count(iterations) == 127", Some(127.0), "", Pass),
+        ("count(clock_steps) == 0", Some(0.0), "", Pass),
+    ]);
+}
+
+#[test]
+fn shares_within_selectors() {
+    use ThresholdResult::{Fail, NoData, Pass};
+    check_values(&[
+        ("rate(rejected) <= 5%", Some(20.0 / 155.0), "ratio", Fail),
+        ("rate(ok{level=last}) >= 80%", Some(0.8), "ratio", Pass),
+        ("rate(ok{level=last}) >= rate(ok{level=first}) - 20pp", Some(0.8), "ratio", Pass),
+        ("rate(ok{level=last}) >= rate(ok{level=first}) - 19pp", Some(0.8), "ratio", Fail),
+        ("rate(ok{level=1}) == 100%", Some(1.0), "ratio", Pass),
+        ("rate(ok) == 100%", Some(127.0 / 155.0), "ratio", Fail),
+        ("rate(requests{status=429}) < 20%", Some(20.0 / 155.0), "ratio", Pass),
+        ("rate(dropped) < 1%", Some(3.0 / 158.0), "ratio", Fail),
+        ("rate(ok{step=nobody}) == 100%", None, "ratio", NoData),
+    ]);
+}
+
+#[test]
+fn rates_per_second() {
+    use ThresholdResult::{Fail, Pass};
+    check_values(&[("rate(requests) > 15/s", Some(15.5), "1/s", Pass), ("rps(ok) > 13/s", Some(12.7), "1/s", Fail)]);
+}
+
+#[test]
+fn stats_of_the_target() {
+    use ThresholdResult::{Fail, NoData, Pass};
+    check_values(&[
+        ("last(memory) < 1GB", Some(1.039e9), "B", Fail),
+        ("first(memory) >= 1GB", Some(1e9), "B", Pass),
+        ("growth(memory) < 5%", Some(0.036), "ratio", Pass),
+        ("growth(memory) < 30MB", Some(36e6), "B", Fail),
+        ("slope(memory) < 1MB/h", Some(1e6), "B/s", Fail),
+        ("slope(queued) <= 0/min", Some(0.0), "1/s", Pass),
+        ("max(queued) == 2", Some(2.0), "", Pass),
+        ("avg(used) < 90%", Some(0.695), "ratio", Pass),
+        ("med(queued) == 1", Some(1.0), "", Pass),
+        ("increase(target_rejected) <= 100", Some(38.0), "", Pass),
+        ("increase(target_rejected since last_run) <= 10", Some(38.0), "", Fail),
+        ("last(unread) < 5", None, "", NoData),
+    ]);
+}
+
+#[test]
+fn calculations_and_the_past() {
+    use ThresholdResult::{Fail, NoData, Skipped};
+    check_values(&[
+        ("drift(p95(latency)) < 10%", None, "ratio", NoData),
+        ("p95(latency) < 1.5 * baseline(p95(latency))", None, "s", Skipped),
+        ("count(rejected) / count(requests) < 10%", Some(20.0 / 155.0), "ratio", Fail),
+        ("count(ok) / count(dropped{reason=policy}) > 10%", None, "ratio", NoData),
+    ]);
 }
 
 #[test]
