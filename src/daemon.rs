@@ -11,5 +11,6 @@ pub mod event;
 pub mod idle;
 pub mod mailer;
 pub mod pause;
+pub mod push;
 pub mod shell;
 pub mod view;

@@ -74,7 +74,8 @@ fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, S
         let found = all.iter().find(|scenario| *scenario.name == **name).cloned();
         let known = || all.iter().map(|scenario| &*scenario.name).collect::<Vec<_>>();
         return found.map(|scenario| vec![scenario]).ok_or_else(|| {
-            let near = judge::suggest(name, known().into_iter()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let near = judge::suggest(name, known().into_iter())
+                .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             format!("there is no scenario `{name}`{near} There are: {}", known().join(", "))
         });
     }
@@ -96,7 +97,9 @@ fn open_history(loaded: &Loaded, quiet: bool) -> Option<Store> {
     let state = std::env::var_os("XDG_STATE_HOME").map(std::path::PathBuf::from);
     let state = state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
     let mut tried = Vec::new();
-    for dir in [Some(loaded.settings.daemon.data_dir.clone()), state.map(|state| state.join("plimsoll"))].into_iter().flatten() {
+    for dir in
+        [Some(loaded.settings.daemon.data_dir.clone()), state.map(|state| state.join("plimsoll"))].into_iter().flatten()
+    {
         match Store::open(&dir, SystemClock.now().wall) {
             Ok(opened) => {
                 opened.notes.iter().for_each(|note| eprintln!("note: {note}"));
@@ -111,7 +114,12 @@ fn open_history(loaded: &Loaded, quiet: bool) -> Option<Store> {
     None
 }
 
-async fn run_all(args: &RunArgs, loaded: &Loaded, chosen: &[Arc<Scenario>], store: Option<&Store>) -> anyhow::Result<Vec<RunSummary>> {
+async fn run_all(
+    args: &RunArgs,
+    loaded: &Loaded,
+    chosen: &[Arc<Scenario>],
+    store: Option<&Store>,
+) -> anyhow::Result<Vec<RunSummary>> {
     let gate = Gate::new(&loaded.settings.policy);
     let mut done = Vec::new();
     for (index, scenario) in chosen.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::model::{
     run::{RunSummary, ThresholdReport, ThresholdResult, TimeStats, Verdict},
@@ -29,7 +29,14 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
     }
     let _ = write!(out, "{}", thresholds(run, &paint));
     if let Some(first) = &run.first_failure {
-        let _ = writeln!(out, "\nfirst {} ({}) after {}: {}", first.outcome, first.reason, human_seconds(first.at_s), first.request);
+        let _ = writeln!(
+            out,
+            "\nfirst {} ({}) after {}: {}",
+            first.outcome,
+            first.reason,
+            human_seconds(first.at_s),
+            first.request
+        );
         let _ = writeln!(out, "      {}", first.detail);
         if !first.body.trim().is_empty() {
             let _ = writeln!(out, "      {}", first.body.lines().next().unwrap_or_default());
@@ -75,7 +82,7 @@ impl Paint {
 
 fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(TableStyle::new());
     table.set_header(head.iter().map(ToString::to_string));
     for index in 1..head.len() {
         table.column_mut(index).expect("it has so many columns").set_cell_alignment(CellAlignment::Right);
@@ -160,8 +167,13 @@ fn stats(run: &RunSummary) -> String {
     let mut table = table(&["target", "readings", "first", "last", "min", "max"]);
     for (name, stat) in &run.stats {
         let unit = Unit::named(&stat.unit);
-        let figures = [stat.first, stat.last, stat.min, stat.max].map(|value| value.map_or("-".to_owned(), |v| human(v, unit)));
-        let readings = if stat.failed > 0 { format!("{} ({} failed)", stat.samples, stat.failed) } else { stat.samples.to_string() };
+        let figures =
+            [stat.first, stat.last, stat.min, stat.max].map(|value| value.map_or("-".to_owned(), |v| human(v, unit)));
+        let readings = if stat.failed > 0 {
+            format!("{} ({} failed)", stat.samples, stat.failed)
+        } else {
+            stat.samples.to_string()
+        };
         table.add_row([vec![name.clone(), readings], figures.to_vec()].concat());
     }
     show(&table)

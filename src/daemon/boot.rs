@@ -48,12 +48,10 @@ pub async fn control(
         .map(|(scenario, plan)| alert::ScenarioFacts::of(scenario, plan.describe(), plan.next(now.wall)))
         .collect();
     let rows = store.alert_states().await.context("failed to read the alert state")?;
-    let house = House {
-        page_url,
-        zone: TimeZone::get(&settings.daemon.timezone).unwrap_or(TimeZone::UTC),
-        host: hostname(),
-    };
-    let metric_facts: Vec<_> = scenarios.iter().map(|(scenario, plan)| metric_facts(scenario, &plan.describe())).collect();
+    let house =
+        House { page_url, zone: TimeZone::get(&settings.daemon.timezone).unwrap_or(TimeZone::UTC), host: hostname() };
+    let metric_facts: Vec<_> =
+        scenarios.iter().map(|(scenario, plan)| metric_facts(scenario, &plan.describe())).collect();
     let begin = Beginnings {
         last_due: store.last_due().await.context("failed to read the ledger")?,
         history,
@@ -70,7 +68,8 @@ pub async fn control(
 async fn history_of(store: &Store, scenario: &Scenario) -> anyhow::Result<History> {
     let units = stat_units(scenario).into_iter().map(|(name, (unit, _))| (name, unit)).collect();
     let name = &scenario.name;
-    let previous = store.recent_runs(Some(name.clone()), 1).await.context("failed to read the runs")?.into_iter().next();
+    let previous =
+        store.recent_runs(Some(name.clone()), 1).await.context("failed to read the runs")?.into_iter().next();
     let good = store.last_good(name.clone(), GOOD_RUNS as u32).await.context("failed to read the runs")?;
     Ok(History { previous, good, units })
 }

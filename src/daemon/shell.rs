@@ -1,11 +1,6 @@
 //! The shell around the control loop: waits for whatever comes first, hands it in, carries out what comes out.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -21,6 +16,7 @@ use super::{
     event::{Effect, Event, Start},
     idle, mailer,
     pause::Switch,
+    push,
     view::Frame,
 };
 use crate::{
@@ -35,7 +31,7 @@ use crate::{
         settings::Settings,
     },
     store::Store,
-    telemetry::{own::OwnStats, process::ProcessReader, push, series::Snapshot},
+    telemetry::{own::OwnStats, process::ProcessReader, series::Snapshot},
     web::{self, Command, WebState, view::StatusView},
 };
 
@@ -119,7 +115,8 @@ impl Daemon {
         let web = web::serve(settings.daemon.listen, state, web_stopped)
             .with_context(|| format!("failed to listen on {} (daemon.listen)", settings.daemon.listen))?;
         let events = mpsc::channel(4096);
-        let bells = Bells { mailer: Arc::new(Notify::new()), outbox: Arc::new(Notify::new()), events: events.0.clone() };
+        let bells =
+            Bells { mailer: Arc::new(Notify::new()), outbox: Arc::new(Notify::new()), events: events.0.clone() };
         let (commits, committer) = committer::start(store.clone(), bells.clone());
         tokio::spawn(committer::watch_outbox(store.clone(), bells.clone()));
         tokio::spawn(switch.clone().watch(events.0.clone()));
@@ -128,7 +125,12 @@ impl Daemon {
         let mailer = mailer::start(store.clone(), receivers, bells, clock.clone(), mailer_stopped)?;
         let policy = Arc::new(settings.policy.clone());
         idle::start(&settings.scenarios, &policy, &clock, &status_seen, &events.0)?;
-        let pusher = settings.telemetry.otlp.clone().map(|otlp| push::start(otlp, snapshot_seen, own.clone())).transpose()?;
+        let pusher = settings
+            .telemetry
+            .otlp
+            .clone()
+            .map(|otlp| push::start(otlp, format!("{}/{}", boot::hostname(), web.address), snapshot_seen, own.clone()))
+            .transpose()?;
         let housekeeping = Chores {
             store: store.clone(),
             clock: clock.clone(),
@@ -236,6 +238,9 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Commit(batch) => {
+                    if let Some(pusher) = &self.pusher {
+                        batch.runs.iter().for_each(|run| pusher.trace(run));
+                    }
                     let (done, durable) = oneshot::channel();
                     let _gone = self.commits.send(Job { batch: *batch, done: Some(done) }).await.is_err();
                     if starts {
@@ -367,7 +372,8 @@ impl Daemon {
         tell_systemd(&[sd_notify::NotifyState::Watchdog]);
         if self.run_events.1.is_empty() {
             for (run_id, _) in self.runs.iter().filter(|(_, handle)| handle.is_finished()) {
-                let event = Event::Lost { run_id: run_id.clone(), error: "its thread panicked; see the log".to_owned() };
+                let event =
+                    Event::Lost { run_id: run_id.clone(), error: "its thread panicked; see the log".to_owned() };
                 let _later = self.events.0.try_send(event).is_err();
             }
         }

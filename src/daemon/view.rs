@@ -70,7 +70,11 @@ impl Control {
             timezone: frame.timezone.clone(),
             paused: self.paused.clone(),
             troubles,
-            scenarios: self.order.iter().filter_map(|name| self.scenario_view(name, upcoming.get(name).copied())).collect(),
+            scenarios: self
+                .order
+                .iter()
+                .filter_map(|name| self.scenario_view(name, upcoming.get(name).copied()))
+                .collect(),
             firing: self.firing(),
             outbox: self.outbox.view,
             mails: self.outbox.mails.clone(),

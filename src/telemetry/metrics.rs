@@ -53,6 +53,8 @@ pub struct ScenarioFacts {
     pub thresholds: Vec<Name>,
     /// The load model.
     pub executor: Name,
+    /// `normal` or `overload`.
+    pub intent: Name,
     /// Whom to ask; empty if nobody is named.
     pub owner: Name,
     /// In words: `*/5 * * * * UTC`, `every 30s`, `manual`.

@@ -25,6 +25,7 @@ pub(crate) fn facts() -> Vec<ScenarioFacts> {
         thresholds: vec!["p95_latency".into(), "rate_rejected".into()],
         executor: "constant-arrival-rate".into(),
         owner: "team \"chat\"".into(),
+        intent: "normal".into(),
         schedule: "*/5 * * * * UTC".into(),
     }]
 }
