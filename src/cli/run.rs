@@ -74,8 +74,7 @@ fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, S
         let found = all.iter().find(|scenario| *scenario.name == **name).cloned();
         let known = || all.iter().map(|scenario| &*scenario.name).collect::<Vec<_>>();
         return found.map(|scenario| vec![scenario]).ok_or_else(|| {
-            let near = judge::suggest(name, known().into_iter())
-                .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let near = judge::suggest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             format!("there is no scenario `{name}`{near} There are: {}", known().join(", "))
         });
     }

@@ -113,8 +113,10 @@ fn counts(run: &RunSummary) -> String {
         table.add_row(vec![name.to_owned(), count.to_string(), share, why]);
     };
     row("planned", run.planned, String::new(), String::new());
-    row("sent", run.sent, share(run.sent, run.planned), format!("{} ok/s", human(run.throughput_per_s, Unit::Count)));
-    row("ok", run.outcomes.ok, share(run.outcomes.ok, answered), String::new());
+    row("sent", run.sent, share(run.sent, run.planned), String::new());
+    let pace =
+        if run.outcomes.ok > 1 { format!("{}/s", human(run.throughput_per_s, Unit::Count)) } else { String::new() };
+    row("ok", run.outcomes.ok, share(run.outcomes.ok, answered), pace);
     row("rejected", run.outcomes.rejected, share(run.outcomes.rejected, answered), named(&run.rejected));
     row("failed", run.outcomes.failed, share(run.outcomes.failed, answered), named(&run.failed));
     if run.outcomes.interrupted > 0 {
