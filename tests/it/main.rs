@@ -1,5 +1,7 @@
 //! Tests on real components: one binary, so that it links once.
 
 mod components;
+mod deploy;
 mod practice;
 mod support;
+mod tidy;
