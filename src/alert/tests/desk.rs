@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::fixtures::*;
 use crate::{
     alert::{Alerts, ScenarioFacts},
@@ -448,4 +450,126 @@ fn a_bad_address_is_said_and_stops_nobody_else() {
     let turn = desk.turn(t(310));
     assert_eq!(turn.batch.mails.len(), 1);
     assert_eq!(turn.problems, ["no mail to nobody of on_call: `nobody` is not a mail address: write name@example.com"]);
+}
+
+/// What can happen to a desk.
+#[derive(Debug, Clone)]
+enum Happening {
+    Run(usize, Verdict),
+    Missed(usize),
+    Restart,
+    Wait(i64),
+    /// Reload with these scenarios.
+    Configure([bool; 3]),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let verdicts =
+        [Verdict::Pass, Verdict::Fail, Verdict::Fail, Verdict::NoData, Verdict::Invalid, Verdict::Interrupted];
+    prop_oneof![
+        4 => (0..3_usize, prop::sample::select(verdicts.to_vec())).prop_map(|(scenario, verdict)| Happening::Run(scenario, verdict)),
+        1 => (0..3_usize).prop_map(Happening::Missed),
+        1 => Just(Happening::Restart),
+        4 => prop::sample::select(vec![1_i64, 5, 20, 120, 400, 3000, 15_000]).prop_map(Happening::Wait),
+        1 => prop::array::uniform3(any::<bool>()).prop_map(Happening::Configure),
+    ]
+}
+
+/// Two scenarios of one target, one of another.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn facts_of(index: usize) -> ScenarioFacts {
+    ScenarioFacts { target: if index < 2 { "left".into() } else { "right".into() }, ..facts(NAMES[index]) }
+}
+
+/// Lets all of it happen, then everything passes; gives the mails. `restarts` = with the restarts, or without.
+fn live(happenings: &[Happening], restarts: bool) -> Vec<NewMail> {
+    let mut settings = settings();
+    settings.receivers = vec![receiver("on_call", &["a@example.com", "b@example.com"])];
+    let mut bench = Bench::new(settings, &[]);
+    bench.scenarios = (0..3).map(facts_of).collect();
+    bench.desk.reconfigure(&bench.settings, &bench.scenarios, t(0));
+    let mut now = 0;
+    let mut watched = [true; 3];
+    // As the daemon does: a look at `next`, and after every event.
+    let wait = |bench: &mut Bench, now: &mut i64, by: i64| {
+        let until = *now + by;
+        for _ in 0..1000 {
+            let Some(next) = bench.next.map(|next| next.as_second() - t(0).as_second()).filter(|next| *next <= until)
+            else {
+                *now = until;
+                return;
+            };
+            *now = next.max(*now);
+            bench.turn(*now);
+        }
+        panic!("it never comes to rest: {:?}", bench.next);
+    };
+    let run = |bench: &mut Bench, index: usize, verdict: Verdict, now: i64| {
+        let run = match verdict {
+            Verdict::Fail => rejected(NAMES[index], now),
+            verdict => RunSummary { verdict, ..passed(NAMES[index], now) },
+        };
+        bench.desk.observe_run(&facts_of(index), &run, None, t(now));
+        bench.turn(now);
+    };
+    for what in happenings {
+        match what {
+            Happening::Run(index, verdict) if watched[*index] => run(&mut bench, *index, *verdict, now),
+            Happening::Missed(index) if watched[*index] => {
+                bench.desk.observe_missed(&facts_of(*index), t(now), "overlap", t(now));
+                bench.turn(now);
+            }
+            Happening::Restart if restarts => {
+                bench.restart(now);
+                bench.turn(now);
+            }
+            Happening::Wait(by) => wait(&mut bench, &mut now, *by),
+            Happening::Configure(which) => {
+                watched = *which;
+                bench.scenarios = (0..3).filter(|index| which[*index]).map(facts_of).collect();
+                bench.desk.reconfigure(&bench.settings, &bench.scenarios, t(now));
+                bench.turn(now);
+            }
+            Happening::Run(..) | Happening::Missed(_) | Happening::Restart => {}
+        }
+    }
+    for index in (0..3).filter(|index| watched[*index]) {
+        run(&mut bench, index, Verdict::Pass, now);
+    }
+    wait(&mut bench, &mut now, 1000);
+    bench.turn(now);
+    assert!(bench.rows.is_empty() && bench.desk.views().is_empty(), "{:?}", bench.rows);
+    bench.sent
+}
+
+proptest! {
+    /// Whoever was told that something fires is told exactly once, last and in the same thread, that it is over.
+    #[test]
+    fn every_story_that_is_told_is_told_to_its_end(happenings in prop::collection::vec(happening(), 0..60)) {
+        let mut threads: BTreeMap<(String, String), Vec<NewMail>> = BTreeMap::new();
+        for mail in live(&happenings, true) {
+            threads.entry((mail.incident.clone(), mail.recipient.clone())).or_default().push(mail);
+        }
+        for (thread, mails) in threads {
+            let kinds: Vec<_> = mails.iter().map(|mail| mail.kind.as_str()).collect();
+            let over = |kind: &&str| matches!(*kind, "resolved" | "closed");
+            prop_assert_eq!(kinds[0], "firing", "{:?}", thread);
+            prop_assert!(over(&kinds[kinds.len() - 1]), "{:?}", kinds);
+            prop_assert_eq!(kinds.iter().copied().filter(over).count(), 1, "{:?}", kinds);
+            for mail in &mails[1..] {
+                prop_assert_eq!(field(mail, "In-Reply-To"), Some(mails[0].message_id.clone()));
+                prop_assert!(mail.subject.ends_with(mails[0].subject.split_once("] ").expect("a bracket").1));
+            }
+            let ids: std::collections::BTreeSet<_> = mails.iter().map(|mail| &mail.message_id).collect();
+            prop_assert_eq!(ids.len(), mails.len());
+        }
+    }
+
+    /// A restart loses nothing and adds nothing.
+    #[test]
+    fn a_restart_changes_no_mail(happenings in prop::collection::vec(happening(), 0..40)) {
+        let told = |restarts| live(&happenings, restarts).iter().map(text_of).collect::<Vec<_>>();
+        prop_assert_eq!(told(true), told(false));
+    }
 }
