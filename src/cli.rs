@@ -5,9 +5,11 @@ mod check;
 mod control;
 mod daemon;
 mod demo;
+mod notify;
 mod out;
 mod progress;
 mod run;
+mod select;
 pub mod summary;
 
 use std::process::ExitCode;

@@ -34,7 +34,7 @@ use self::{
 };
 pub use self::{
     diagnostic::{Diagnostic, Report, Severity},
-    lower::origin::{allows, covers, is_forbidden, is_forbidden_ip, is_loopback, parse_pattern},
+    lower::origin::parse_pattern,
     schema::json_schema,
 };
 use crate::model::settings::{Redactor, Settings};
@@ -182,7 +182,7 @@ impl Loader {
     fn check(&mut self, trees: Vec<(usize, Node)>) -> Option<Vec<Parsed>> {
         let (main, fragment) = (schema::json_schema(), schema::fragment_schema());
         let mut parsed = Vec::new();
-        for (number, (source, tree)) in trees.into_iter().enumerate() {
+        for (number, (_, tree)) in trees.into_iter().enumerate() {
             let schema = if number == 0 { &main } else { &fragment };
             let json = check::check(&tree, schema, &self.sources, &mut self.problems);
             let raw = json.and_then(|json| {
@@ -193,7 +193,7 @@ impl Loader {
                 }
             });
             match raw {
-                Some(raw) => parsed.push(Parsed { source, tree, raw }),
+                Some(raw) => parsed.push(Parsed { tree, raw }),
                 None if number == 0 => return None,
                 None => {}
             }
@@ -219,9 +219,9 @@ impl Loader {
 
     fn host_policy(&mut self, path: Option<&Path>) -> Option<HostPolicy> {
         let path = path.filter(|path| path.exists())?;
-        let (source, tree) = self.tree(path, None)?;
+        let (_, tree) = self.tree(path, None)?;
         let json = check::check(&tree, &schema::policy_schema(), &self.sources, &mut self.problems)?;
         let raw = self.read(json, &tree)?;
-        Some(HostPolicy { source, name: path.display().to_string(), tree, raw })
+        Some(HostPolicy { name: path.display().to_string(), tree, raw })
     }
 }

@@ -8,9 +8,14 @@ use crate::{config::Overrides, practice::command::TargetArgs, telemetry::log::Lo
 
 /// Continuous synthetic load: scheduled probes and sustained load on HTTP targets, honest latency, alerts by mail.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 110, after_help = "\
+#[command(
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "\
 Exit codes: 0 pass, 2 usage, 99 a threshold failed, 101 internal error, 104 configuration or policy,
-105 interrupted, 111 invalid (the generator was late), 112 no data. The daemon exits 0 on SIGTERM.")]
+105 interrupted, 111 invalid (the generator was late), 112 no data. The daemon exits 0 on SIGTERM."
+)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,

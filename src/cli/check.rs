@@ -53,15 +53,28 @@ pub(super) fn check(args: &ConfigArg) -> anyhow::Result<u8> {
 fn describe(scenario: &Scenario) -> String {
     let mut text = String::new();
     let plan = outline(scenario);
-    let when = crate::schedule::compile(&scenario.schedule, &scenario.name).map(|plan| plan.describe()).unwrap_or_default();
-    let _ = writeln!(text, "{}  {when}, {} on {} ({})", scenario.name, scenario.load.executor.as_str(), scenario.target.name, scenario.target.base);
+    let when =
+        crate::schedule::compile(&scenario.schedule, &scenario.name).map(|plan| plan.describe()).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "{}  {when}, {} on {} ({})",
+        scenario.name,
+        scenario.load.executor.as_str(),
+        scenario.target.name,
+        scenario.target.base
+    );
     let requests = plan.iterations.saturating_mul(scenario.steps.len() as u64);
     let mut load = format!("{} iterations, at most {requests} requests, {} at once", plan.iterations, plan.concurrency);
     if let Some(rate) = plan.rate_per_s {
         let _ = write!(load, ", {}", human(rate, Unit::PerSecond));
     }
     if let Some(duration) = plan.duration {
-        let _ = write!(load, ", {} and at most {} of grace", human_seconds(duration.as_secs_f64()), human_seconds(grace(scenario).as_secs_f64()));
+        let _ = write!(
+            load,
+            ", {} and at most {} of grace",
+            human_seconds(duration.as_secs_f64()),
+            human_seconds(grace(scenario).as_secs_f64())
+        );
     }
     let _ = writeln!(text, "  {load}");
     for threshold in &scenario.thresholds {

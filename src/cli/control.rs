@@ -28,7 +28,10 @@ pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
         }
         Err(error) => {
             eprintln!("error: no daemon answers on {}: {error:#}", settings.listen);
-            eprintln!("help: start it with `plimsoll daemon`, or run the scenario here with `plimsoll run {}`", args.scenario);
+            eprintln!(
+                "help: start it with `plimsoll daemon`, or run the scenario here with `plimsoll run {}`",
+                args.scenario
+            );
             Ok(exit::INTERNAL)
         }
     }
@@ -57,7 +60,11 @@ pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
                     Ok(0)
                 }
                 _ => {
-                    eprintln!("error: failed to write {}: {error}, and no daemon answers on {}", settings.pause_file.display(), settings.listen);
+                    eprintln!(
+                        "error: failed to write {}: {error}, and no daemon answers on {}",
+                        settings.pause_file.display(),
+                        settings.listen
+                    );
                     eprintln!("help: `pkill -USR1 plimsoll` pauses it too");
                     Ok(exit::INTERNAL)
                 }
@@ -83,7 +90,11 @@ pub(super) fn resume(args: &ConfigArg) -> anyhow::Result<u8> {
                 Ok(0)
             }
             _ => {
-                eprintln!("error: failed to remove {}: {error}, and no daemon answers on {}", settings.pause_file.display(), settings.listen);
+                eprintln!(
+                    "error: failed to remove {}: {error}, and no daemon answers on {}",
+                    settings.pause_file.display(),
+                    settings.listen
+                );
                 Ok(exit::INTERNAL)
             }
         },

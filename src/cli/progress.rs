@@ -13,7 +13,7 @@ use crate::{
     measure::data::RunData,
     model::{
         clock,
-        units::{human, human_seconds, Unit},
+        units::{Unit, human, human_seconds},
     },
 };
 
@@ -52,7 +52,14 @@ impl Progress {
         } else {
             Show::Lines
         };
-        Self { name: name.to_owned(), total: RunData::default(), planned: plan.iterations, start, last_line: start, show }
+        Self {
+            name: name.to_owned(),
+            total: RunData::default(),
+            planned: plan.iterations,
+            start,
+            last_line: start,
+            show,
+        }
     }
 
     /// Takes in what was measured since the last call.
@@ -71,7 +78,12 @@ impl Progress {
                 if now - self.last_line >= LINE_EVERY {
                     self.last_line = now;
                     let elapsed = human_seconds((now - self.start).as_secs_f64());
-                    eprintln!("{}  {elapsed}  {done} of {} iterations  {}", self.name, self.planned, self.figures(active));
+                    eprintln!(
+                        "{}  {elapsed}  {done} of {} iterations  {}",
+                        self.name,
+                        self.planned,
+                        self.figures(active)
+                    );
                 }
             }
         }

@@ -2,9 +2,9 @@
 
 pub(crate) use crate::judge::{check_units, default_valid_if, implicit_thresholds, parse_expect, parse_threshold};
 
-use crate::model::schedule::ScheduleSpec;
+use crate::{model::schedule::ScheduleSpec, schedule};
 
 /// Checks a schedule; its warnings.
-pub(crate) fn compile_schedule(_spec: &ScheduleSpec, _scenario: &str) -> Result<Vec<String>, String> {
-    Ok(Vec::new())
+pub(crate) fn compile_schedule(spec: &ScheduleSpec, scenario: &str) -> Result<Vec<String>, String> {
+    schedule::compile(spec, scenario).map(|_| schedule::warnings(spec))
 }

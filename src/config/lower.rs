@@ -38,8 +38,6 @@ use crate::model::{
 /// A parsed file: its tree and what could be read of it.
 #[derive(Debug)]
 pub(crate) struct Parsed {
-    /// Index of its text in the sources.
-    pub(crate) source: usize,
     /// With positions.
     pub(crate) tree: Node,
     /// With types; what was wrong is left out.
@@ -49,8 +47,6 @@ pub(crate) struct Parsed {
 /// The host's own policy.
 #[derive(Debug)]
 pub(crate) struct HostPolicy {
-    /// Index of its text in the sources.
-    pub(crate) source: usize,
     /// As shown.
     pub(crate) name: String,
     /// With positions.
@@ -122,7 +118,7 @@ enum Scope<'a> {
 }
 
 /// What every run brings.
-const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "run_id", "now", "uuid", "random", "target"];
+const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "run_id", "now", "uuid", "random"];
 
 /// Lowers the files, the first of which is the main one. The settings are complete only if no error was noted.
 pub(crate) fn lower(

@@ -19,8 +19,10 @@ pub(crate) use self::{alerts::*, scenario::*, target::*, words::*};
 pub(crate) struct File {
     /// Version of the configuration language.
     #[schemars(extend("const" = 1))]
+    #[expect(dead_code, reason = "checked by the schema, read by nobody")]
     pub(crate) version: u32,
     /// Further files, relative to this one; `*` and `?` match within a name. They hold scenarios, targets, requests and vars.
+    #[expect(dead_code, reason = "read from the tree, before the check")]
     pub(crate) include: Option<OneOrMany<String>>,
     /// The daemon itself.
     pub(crate) daemon: Option<Daemon>,

@@ -79,7 +79,9 @@ async fn write_all(store: Store, mut jobs: mpsc::Receiver<Job>, bells: Bells) {
                         bells.outbox.notify_one();
                     }
                     pending = Batch::default();
-                    waiting.drain(..).for_each(|done| drop(done.send(())));
+                    for done in waiting.drain(..) {
+                        let _gone = done.send(()).is_err();
+                    }
                     if std::mem::take(&mut degraded) {
                         tracing::warn!("the database can be written again; nothing that was kept is lost");
                         tell(&bells.events, Event::StoreDegraded(false));

@@ -77,7 +77,8 @@ impl Switch {
 pub fn reason(path: &Path) -> Option<String> {
     match fs::read_to_string(path) {
         Ok(text) => {
-            let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+            let line: String =
+                text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
             let why = if line.is_empty() { "no reason was given" } else { &line };
             Some(format!("{why} (file {})", path.display()))
         }

@@ -1,6 +1,7 @@
 //! Tests on real components: one binary, so that it links once.
 
 mod components;
+mod config;
 mod deploy;
 mod practice;
 mod support;

@@ -27,6 +27,7 @@ impl Lower<'_> {
         }
         let names = self.main().env.iter().flatten().cloned();
         self.known.insert("env", names.collect());
+        self.known.insert("target", vec!["name".to_owned(), "base_url".to_owned()]);
         let constants = [("vars", vars), ("env", env), ("secret", secret)];
         let constants = constants.into_iter().map(|(name, map)| (name.to_owned(), Json::Object(map))).collect();
         self.constants = Constants(Arc::new(constants));

@@ -1,10 +1,11 @@
 //! Which origins may be loaded: patterns of the policy, and addresses that no policy can allow.
 
-use std::net::IpAddr;
-
-use crate::model::{
-    scenario::BaseUrl,
-    settings::{OriginPattern, Policy},
+use crate::{
+    http::address,
+    model::{
+        scenario::BaseUrl,
+        settings::{OriginPattern, Policy},
+    },
 };
 
 /// Parses `http://localhost:*`, `https://*.example.com` or `*.example.com:8443`. The error says what to write.
@@ -37,15 +38,8 @@ pub fn parse_pattern(text: &str) -> Result<OriginPattern, String> {
     Ok(OriginPattern { https, host, port })
 }
 
-/// Whether `pattern` covers an origin.
-pub fn covers(pattern: &OriginPattern, https: bool, host: &str, port: u16) -> bool {
-    pattern.https.is_none_or(|wanted| wanted == https)
-        && pattern.port.is_none_or(|wanted| wanted == port)
-        && host_covers(&pattern.host, &host.to_ascii_lowercase())
-}
-
 /// Whether everything that `inner` covers is covered by `outer`.
-pub fn narrows(outer: &OriginPattern, inner: &OriginPattern) -> bool {
+pub(crate) fn narrows(outer: &OriginPattern, inner: &OriginPattern) -> bool {
     let inner_host = inner.host.strip_prefix("*.").map_or_else(|| inner.host.clone(), |host| format!("x.{host}"));
     (outer.https.is_none() || outer.https == inner.https)
         && (outer.port.is_none() || outer.port == inner.port)
@@ -53,11 +47,8 @@ pub fn narrows(outer: &OriginPattern, inner: &OriginPattern) -> bool {
 }
 
 /// Whether the policy allows an origin; loopback only when it lists none.
-pub fn allows(policy: &Policy, base: &BaseUrl) -> bool {
-    if policy.allow.is_empty() {
-        return is_loopback(&base.host);
-    }
-    policy.allow.iter().any(|pattern| covers(pattern, base.https, &base.host, base.port))
+pub(crate) fn allows(policy: &Policy, base: &BaseUrl) -> bool {
+    if policy.allow.is_empty() { is_loopback(&base.host) } else { address::allows_origin(policy, base) }
 }
 
 fn host_covers(pattern: &str, host: &str) -> bool {
@@ -68,38 +59,20 @@ fn host_covers(pattern: &str, host: &str) -> bool {
 }
 
 /// Whether a host name or address literal is this machine.
-pub fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<IpAddr>().is_ok_and(|ip| canonical(ip).is_loopback())
+    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(address::is_loopback)
 }
 
-/// Whether a host is a metadata service or link-local: never loaded, whatever a policy says.
-pub fn is_forbidden(host: &str) -> bool {
+/// Why a host is never loaded, whatever a policy says: a metadata service or a link-local address, by name or literal.
+/// What other names resolve to is checked when a connection is opened.
+pub(crate) fn forbidden(host: &str) -> Option<&'static str> {
     let host = host.to_ascii_lowercase();
     let names = ["metadata.google.internal", "metadata", "metadata.goog", "instance-data"];
-    names.contains(&host.trim_end_matches('.')) || host.parse::<IpAddr>().is_ok_and(is_forbidden_ip)
-}
-
-/// Whether an address is a metadata service or link-local, also when written as an IPv6 address that maps IPv4.
-pub fn is_forbidden_ip(ip: IpAddr) -> bool {
-    match canonical(ip) {
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.octets() == [100, 100, 100, 200] || v4.is_broadcast() || v4.is_multicast()
-        }
-        IpAddr::V6(v6) => {
-            let metadata = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254];
-            (v6.segments()[0] & 0xffc0) == 0xfe80 || v6.segments() == metadata || v6.is_multicast()
-        }
+    if names.contains(&host.trim_end_matches('.')) {
+        return Some("a cloud metadata service");
     }
-}
-
-fn canonical(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V6(v6) => v6.to_canonical(),
-        IpAddr::V4(_) => ip,
-    }
+    host.parse().ok().and_then(address::refused)
 }
 
 #[cfg(test)]
@@ -110,7 +83,9 @@ mod tests {
     fn patterns() {
         let check = |pattern: &str, https: bool, host: &str, port: u16, expected: bool| {
             let parsed = parse_pattern(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-            assert_eq!(covers(&parsed, https, host, port), expected, "{pattern} {host}:{port}");
+            let policy = Policy { allow: vec![parsed], ..Policy::default() };
+            let base = BaseUrl { https, host: host.into(), port, prefix: "".into() };
+            assert_eq!(allows(&policy, &base), expected, "{pattern} {host}:{port}");
         };
         check("http://localhost:*", false, "LOCALHOST", 8080, true);
         check("http://localhost:*", true, "localhost", 8080, false);
@@ -148,10 +123,10 @@ mod tests {
         for host in
             ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "Metadata.google.internal"]
         {
-            assert!(is_forbidden(host), "{host}");
+            assert!(forbidden(host).is_some(), "{host}");
         }
         for host in ["127.0.0.1", "10.0.0.1", "example.com", "::1"] {
-            assert!(!is_forbidden(host), "{host}");
+            assert!(forbidden(host).is_none(), "{host}");
         }
         assert!(
             is_loopback("127.9.9.9") && is_loopback("::1") && is_loopback("api.localhost") && !is_loopback("10.0.0.1")

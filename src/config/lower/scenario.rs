@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{At, Lower, json_of, target::Targets};
+use super::{At, Lower, json_of, target::Targets, threshold::Measured};
 use crate::{
     config::{check::short, hints, raw},
     model::{
-        scenario::{Intent, Scenario, Target},
+        scenario::{Constants, Intent, Scenario, Target},
         settings::{DaemonSettings, Policy},
     },
 };
@@ -78,9 +78,14 @@ impl Lower<'_> {
         let default = target.as_ref().map_or(Duration::ZERO, |target| target.http.timeout);
         let longest = steps.iter().map(|step| step.request.timeout.unwrap_or(default)).max().unwrap_or(default);
         let load = self.load(&at.key("load"), &raw.load, target.as_deref(), longest, policy);
-        let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), &load, overload);
-        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), &load);
+        let measured =
+            Measured { target: target.as_deref(), steps: steps.iter().map(|step| step.name.clone()).collect() };
+        let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), &load, overload, &measured);
+        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), &load, &measured);
         let target = target?;
+        let mut constants = (*self.constants.0).clone();
+        constants.insert("target".into(), json!({"name": &*target.name, "base_url": target.base.to_string()}));
+        let constants = Constants(Arc::new(constants));
         let config_hash = self.hash_of(at, &target);
         let seed = Sha256::digest(name.as_bytes());
         Some(Scenario {
@@ -97,7 +102,7 @@ impl Lower<'_> {
             after,
             thresholds,
             valid_if,
-            constants: self.constants.clone(),
+            constants,
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })

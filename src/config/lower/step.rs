@@ -287,7 +287,7 @@ impl Lower<'_> {
 
     fn capture(&mut self, at: &At, name: &str, raw: &raw::Capture) -> Option<Capture> {
         self.identifier(at, name, "a capture");
-        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env"].contains(&name) {
+        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env", "target"].contains(&name) {
             self.key_error(at, format!("`{name}` is a variable of Plimsoll's own"), "choose another name");
         }
         let from = match (&raw.json, &raw.header, &raw.regex) {

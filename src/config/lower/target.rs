@@ -12,6 +12,7 @@ use serde_json_path::JsonPath;
 use super::{At, Lower, Scope, origin};
 use crate::{
     config::{check::short, expr, mask, raw},
+    http::address,
     model::{
         Name,
         outcome::Outcome,
@@ -114,12 +115,11 @@ impl Lower<'_> {
     }
 
     fn allowed(&mut self, at: &At, base: &BaseUrl, policy: &Policy) {
-        let scheme = if base.https { "https" } else { "http" };
-        let origin = format!("{scheme}://{}", base.authority());
-        if origin::is_forbidden(&base.host) {
+        let origin = address::origin(base);
+        if let Some(why) = origin::forbidden(&base.host) {
             self.error(
                 at,
-                format!("`{origin}` is a metadata or link-local address: it is never loaded"),
+                format!("`{}` is {why}: it is never loaded", base.host),
                 "name the service by its own address",
             );
         } else if !origin::allows(policy, base) {

@@ -4,11 +4,13 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{At, Lower};
 use crate::{
-    config::{expr, raw, source::Span},
+    config::{expr, hints, raw, source::Span},
+    judge::{METRICS, SELECTORS},
     model::{
-        expr::Threshold,
+        Name,
+        expr::{Dimension, Pattern, Threshold},
         run::Severity,
-        scenario::{Executor, Load},
+        scenario::{Executor, Load, Target},
     },
 };
 
@@ -19,13 +21,11 @@ impl Lower<'_> {
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
         load: &Load,
         overload: bool,
+        measured: &Measured<'_>,
     ) -> Vec<Threshold> {
-        let mut thresholds = self.written(at, raw);
+        let mut thresholds = self.written(at, raw, measured);
         let probe = matches!(load.executor, Executor::Probe { .. });
         let implicit = expr::implicit_thresholds(&thresholds, probe, overload);
-        // A written threshold may bear the name of an implicit one: it takes its place in reports.
-        let implicit: Vec<_> =
-            implicit.into_iter().filter(|new| thresholds.iter().all(|known| known.name != new.name)).collect();
         thresholds.extend(implicit);
         thresholds
     }
@@ -35,16 +35,22 @@ impl Lower<'_> {
         at: &At,
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
         load: &Load,
+        measured: &Measured<'_>,
     ) -> Vec<Threshold> {
-        if raw.is_none() { expr::default_valid_if(load) } else { self.written(at, raw) }
+        if raw.is_none() { expr::default_valid_if(load) } else { self.written(at, raw, measured) }
     }
 
-    fn written(&mut self, at: &At, raw: Option<&raw::OneOrMany<raw::Threshold>>) -> Vec<Threshold> {
+    fn written(
+        &mut self,
+        at: &At,
+        raw: Option<&raw::OneOrMany<raw::Threshold>>,
+        measured: &Measured<'_>,
+    ) -> Vec<Threshold> {
         let mut names: HashMap<String, Option<Span>> = HashMap::new();
         let mut thresholds = Vec::new();
         for (index, raw) in raw.iter().flat_map(|list| list.iter()) {
             let at = at.item(index);
-            let Some(threshold) = self.threshold(&at, raw) else { continue };
+            let Some(threshold) = self.threshold(&at, raw, measured) else { continue };
             let span = self.span(&at);
             if let Some(first) = names.get(&*threshold.name) {
                 let line = first.map_or(0, |first| self.sources.0[first.source].line(first.start).0);
@@ -60,7 +66,7 @@ impl Lower<'_> {
         thresholds
     }
 
-    fn threshold(&mut self, at: &At, raw: &raw::Threshold) -> Option<Threshold> {
+    fn threshold(&mut self, at: &At, raw: &raw::Threshold, measured: &Measured<'_>) -> Option<Threshold> {
         let (text, expr_at, long) = match raw {
             raw::Threshold::Short(text) => (text, at.clone(), None),
             raw::Threshold::Long(long) => (&long.expr, at.key("expr"), Some(long)),
@@ -72,6 +78,7 @@ impl Lower<'_> {
                 return None;
             }
         };
+        self.names_exist(&expr_at, &threshold, measured);
         let Some(long) = long else { return Some(threshold) };
         if let Some(name) = &long.name {
             self.name(&at.key("name"), name, "a threshold");
@@ -103,6 +110,62 @@ impl Lower<'_> {
         }
         Some(threshold)
     }
+
+    /// Whether the figures, steps and tags that a threshold names exist, and whether its units fit the figures'.
+    fn names_exist(&mut self, at: &At, threshold: &Threshold, measured: &Measured<'_>) {
+        let find = |name: &str| threshold.source.find(name).unwrap_or_default();
+        // Without its target nothing is known of the figures: the target's own errors come first.
+        if let Some(target) = measured.target {
+            let stats = target.stats.as_ref().map(|stats| &stats.stats);
+            let known: Vec<&str> = stats.iter().flat_map(|stats| stats.keys()).map(|name| &**name).collect();
+            for name in threshold.stats().filter(|name| !known.contains(name)) {
+                let words = known.iter().copied().chain(METRICS);
+                let help = match hints::nearest(name, words) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => format!(
+                        "a figure of the target is declared under its `stats:`: `gauges: {{{name}: {{get: /stats, json: $.{name}}}}}`"
+                    ),
+                    None => format!(
+                        "target `{}` has {}; the metrics of Plimsoll's own are {}",
+                        target.name,
+                        known.join(", "),
+                        METRICS.join(", ")
+                    ),
+                };
+                self.text_error(at, find(name), format!("there is no metric `{name}`"), help);
+            }
+            let units =
+                stats.iter().flat_map(|stats| stats.iter()).map(|(name, stat)| (name.clone(), stat.unit)).collect();
+            if let Err(error) = expr::check_units(threshold, &units) {
+                self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
+            }
+        }
+        for tag in threshold.tags() {
+            self.text_error(
+                at,
+                find(tag),
+                format!("`{tag}` is not a selector"),
+                format!("write one of {}", SELECTORS.join(", ")),
+            );
+        }
+        let selectors = threshold.aggregates().into_iter().flat_map(|aggregate| &aggregate.selectors);
+        for selector in selectors.filter(|selector| selector.by == Dimension::Step) {
+            let Pattern::Is(name) = &selector.value else { continue };
+            if !measured.steps.is_empty() && !measured.steps.contains(name) {
+                let steps: Vec<&str> = measured.steps.iter().map(|name| &**name).collect();
+                let help = hints::did_you_mean(name, &steps, "steps");
+                self.text_error(at, find(name), format!("there is no step `{name}` in this scenario"), help);
+            }
+        }
+    }
+}
+
+/// What a scenario measures: what its thresholds may name.
+pub(super) struct Measured<'a> {
+    /// Whose figures are read.
+    pub(super) target: Option<&'a Target>,
+    /// Names of its requests.
+    pub(super) steps: Vec<Name>,
 }
 
 pub(super) fn severity(word: raw::SeverityWord) -> Severity {

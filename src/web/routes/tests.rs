@@ -117,6 +117,7 @@ fn every_answer_is_fenced() {
             "content-security-policy: default-src 'none';",
             "frame-ancestors 'none'",
             "x-content-type-options: nosniff",
+            "referrer-policy: same-origin",
         ] {
             assert!(answer.contains(header), "{head}: {header}");
         }
