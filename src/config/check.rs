@@ -7,15 +7,24 @@ use super::{
     diagnostic::Problems,
     hints, mask,
     source::{Sources, Span},
-    tree::{Entry, Node, Value},
+    tree::{Entry, Node, Seg, Value},
 };
 use crate::model::units::{self, Unit};
 
 /// Checks a whole file. `None` if nothing of it can be used.
-pub(crate) fn check(root: &Node, schema: &Json, sources: &Sources, problems: &mut Problems) -> Option<Json> {
+///
+/// Items of lists that are left out leave `root` too, so that the paths into both stay the same. What they would have
+/// kept for later steps is in `lost`.
+pub(crate) fn check(
+    root: &mut Node,
+    schema: &Json,
+    sources: &Sources,
+    problems: &mut Problems,
+    lost: &mut Vec<String>,
+) -> Option<Json> {
     let def = schema.get("title").and_then(Json::as_str).unwrap_or_default();
     let def = if def == "Plimsoll configuration" { "File" } else { def };
-    let mut checker = Checker { root: schema, sources, problems };
+    let mut checker = Checker { root: schema, sources, problems, path: Vec::new(), removed: Vec::new() };
     let place = Place { def, key: "", label: String::new(), span: root.locate(&[]), secret: false };
     if let Value::Null = root.value {
         let help = if def == "File" {
@@ -31,7 +40,18 @@ pub(crate) fn check(root: &Node, schema: &Json, sources: &Sources, problems: &mu
         checker.problems.error(Some(root.locate(&[])), message, "write keys and values, such as `version: 1`");
         return None;
     }
-    checker.node(root, schema, &place)
+    let json = checker.node(root, schema, &place);
+    // From the last to the first, so that the indexes of those before stay right.
+    let mut removed = checker.removed;
+    removed.sort();
+    for path in removed.iter().rev() {
+        let Some((Seg::Index(index), list)) = path.split_last() else { continue };
+        if let Some(Node { value: Value::List(items), .. }) = root.at_mut(list) {
+            let item = items.remove(*index);
+            lost.extend(item.get("capture").into_iter().flat_map(Node::entries).map(|entry| entry.key.clone()));
+        }
+    }
+    json
 }
 
 /// Where the walk is.
@@ -52,6 +72,10 @@ struct Checker<'a> {
     root: &'a Json,
     sources: &'a Sources,
     problems: &'a mut Problems,
+    /// Where the walk is, as a path.
+    path: Vec<Seg>,
+    /// Items that were left out.
+    removed: Vec<Vec<Seg>>,
 }
 
 /// One way a value may be written.
@@ -72,6 +96,13 @@ impl<'a> Checker<'a> {
             Value::List(items) => self.list(items, choice, place),
             _ => self.scalar(node, choice, place),
         }
+    }
+
+    fn under(&mut self, seg: Seg, node: &Node, schema: &'a Json, place: &Place<'_>) -> Option<Json> {
+        self.path.push(seg);
+        let json = self.node(node, schema, place);
+        self.path.pop();
+        json
     }
 
     /// All the ways to write a value, references and alternatives resolved.
@@ -114,7 +145,7 @@ impl<'a> Checker<'a> {
                 continue;
             }
             if !out.contains_key(&entry.key)
-                && let Some(value) = self.node(&entry.node, schema, &inner)
+                && let Some(value) = self.under(Seg::Key(entry.key.clone()), &entry.node, schema, &inner)
             {
                 out.insert(entry.key.clone(), value);
             }
@@ -146,7 +177,7 @@ impl<'a> Checker<'a> {
                     let label = format!("{singular} `{}`", entry.key);
                     let secret = place.secret || mask::sensitive_key(&entry.key);
                     let inner_place = Place { def: place.def, key: place.key, label, span: entry.key_span, secret };
-                    self.node(&entry.node, inner, &inner_place)
+                    self.under(Seg::Key(entry.key.clone()), &entry.node, inner, &inner_place)
                 }
                 _ => Some(entry.node.to_json()),
             };
@@ -177,18 +208,21 @@ impl<'a> Checker<'a> {
         let Some(inner) = schema.get("items") else {
             return Some(Json::Array(items.iter().map(Node::to_json).collect()));
         };
-        let mut complete = true;
         let mut out = Vec::with_capacity(items.len());
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             let label = format!("an item of `{}`", place.key);
             let span = item.locate(&[]);
             let inner_place = Place { def: place.def, key: place.key, label, span, secret: place.secret };
-            match self.node(item, inner, &inner_place) {
+            match self.under(Seg::Index(index), item, inner, &inner_place) {
                 Some(value) => out.push(value),
-                None => complete = false,
+                None => {
+                    let mut path = self.path.clone();
+                    path.push(Seg::Index(index));
+                    self.removed.push(path);
+                }
             }
         }
-        complete.then_some(Json::Array(out))
+        Some(Json::Array(out))
     }
 
     fn unknown(&mut self, entry: &Entry, def: &str, properties: &Map<String, Json>) {

@@ -143,6 +143,9 @@ pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
 /// What to write instead of a word of k6, Artillery, Locust, Gatling, Prometheus, Alertmanager or curl.
 pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
     let load = def == "Load" || def == "Scenario";
+    if def == "Fragment" && ["include", "daemon", "policy", "env", "secrets", "alerts", "telemetry"].contains(&key) {
+        return Some("it stands in the main file only; an included file has scenarios, targets, requests and vars");
+    }
     Some(match key {
         "stages" | "ramping" | "rampUp" | "ramp_up" | "rampTo" => {
             "ramps are not in this version yet: write `load: {executor: constant-arrival-rate, rate: 10/s, duration: 5m}`"

@@ -2,13 +2,11 @@
 //! in the `.txt` beside it. `UPDATE=1` writes the messages anew; read the difference before committing it.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use plimsoll::config::{self, Options, Overrides};
-use proptest::prelude::*;
+use plimsoll::config::{self, Options};
 
 /// Unique texts that stand as secrets in the broken files: no message may hold one.
 const CANARIES: [&str; 2] = ["CANARY-4d8f1c", "4815162342"];

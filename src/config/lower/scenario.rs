@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{At, Lower, json_of, target::Targets, threshold::Measured};
+use super::{At, Lower, json_of, schedule::known_zone, target::Targets, threshold::Measured};
 use crate::{
     config::{check::short, hints, raw},
     model::{
@@ -41,12 +41,14 @@ impl Lower<'_> {
             );
             return Vec::new();
         }
-        let zone = daemon.as_ref().map_or("UTC", |daemon| &daemon.timezone).to_owned();
+        let zone = daemon.as_ref().map_or("UTC", |daemon| &daemon.timezone);
+        // A zone that does not exist has been noted already.
+        let zone = if known_zone(zone) { zone } else { "UTC" };
         let mut out = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             for (name, raw) in file.raw.scenarios.iter().flat_map(|scenarios| &scenarios.0) {
                 let at = At::root(index).key("scenarios").key(name);
-                out.extend(self.scenario(&at, name, raw, targets, policy, &zone).map(Arc::new));
+                out.extend(self.scenario(&at, name, raw, targets, policy, zone).map(Arc::new));
             }
         }
         out

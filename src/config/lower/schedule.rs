@@ -37,12 +37,12 @@ impl Lower<'_> {
                 }
             }
             Err(error) => {
-                let help = if matches!(spec.due, Due::Cron { .. }) {
-                    "write minute, hour, day of month, month, day of week: `cron: \"*/5 * * * *\"`, with seconds before them if need be"
-                } else {
-                    ""
+                let written = match &spec.due {
+                    Due::Cron { expr, .. } => short(expr),
+                    _ => "this".to_owned(),
                 };
-                self.error(&due_at, error, help);
+                let (what, help) = error.split_once(": ").unwrap_or((&error, ""));
+                self.error(&due_at, format!("`{written}` is not a schedule: {what}"), help);
             }
         }
         spec
@@ -153,6 +153,6 @@ impl Lower<'_> {
     }
 }
 
-fn known_zone(zone: &str) -> bool {
+pub(super) fn known_zone(zone: &str) -> bool {
     jiff::tz::TimeZone::get(zone).is_ok()
 }
