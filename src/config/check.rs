@@ -163,7 +163,7 @@ impl<'a> Checker<'a> {
     }
 
     fn place<'p>(&self, entry: &'p Entry, def: &'p str, secret: bool) -> Place<'p> {
-        let secret = secret || mask::sensitive_key(&entry.key);
+        let secret = !mask::is_reference(&entry.key) && (secret || mask::sensitive_key(&entry.key));
         Place { def, key: &entry.key, label: String::new(), span: entry.key_span, secret }
     }
 
@@ -272,26 +272,32 @@ impl<'a> Checker<'a> {
         let wanted = listed(&wanted, " or ");
         let span = if node.is_collection() || node.value == Value::Null { place.span } else { node.span };
         let shown = self.shown(node, place);
-        let format = choices.iter().find_map(|(_, choice)| choice.get("format").and_then(Json::as_str)).unwrap_or("");
-        let number = matches!(node.value, Value::Int(_) | Value::Float(_));
         let takes = |kind: &str| choices.iter().any(|(_, choice)| choice.get("type") == Some(&Json::from(kind)));
+        let unit = choices.iter().find_map(|(_, choice)| unit_of(choice.get("format")?.as_str()?));
         let (message, help) = match &node.value {
             Value::Null => (format!("{name} is empty"), format!("write {wanted}, or remove the line")),
-            _ if number && unit_of(format).is_some() => (
-                format!("{name} has no unit"),
-                format!("units are always written: write {shown}{}", unit_of(format).unwrap_or_default()),
-            ),
+            Value::Int(_) | Value::Float(_) if unit.is_some() => {
+                let help = format!("units are always written: write {shown}{}", unit.unwrap_or_default());
+                (format!("{name} has no unit"), help)
+            }
             Value::String { text, .. } if takes("integer") && text.parse::<i64>().is_ok() => {
                 (format!("{name} is a number, and in quotes it is text"), format!("write {shown} without quotes"))
             }
-            Value::Bool(_) | Value::Int(_) | Value::Float(_) if takes("string") => (
-                format!("{name} is {wanted}, and {shown} is {}", node.kind()),
-                format!("quote it if it is meant as text: \"{shown}\""),
-            ),
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) if takes("string") => {
+                let message = format!("{name} is {wanted}, and {shown} is {}", node.kind());
+                (message, format!("quote it if it is meant as text: \"{shown}\""))
+            }
             _ if node.is_collection() => {
                 (format!("{name} is {wanted}, and this is {}", node.kind()), format!("write {wanted}"))
             }
-            _ => (format!("{name} is {wanted}, and `{shown}` is {}", node.kind()), format!("write {wanted}")),
+            _ => {
+                let help = match hints::shape(place.key, choices.first().map_or("", |(def, _)| def), &shown) {
+                    Some(help) => help,
+                    None if takes("array") && place.label.is_empty() => format!("write `{}: [{shown}]`", place.key),
+                    None => format!("write {wanted}"),
+                };
+                (format!("{name} is {wanted}, and `{shown}` is {}", node.kind()), help)
+            }
         };
         self.problems.error(Some(span), message, help);
         None
@@ -372,8 +378,8 @@ fn fits(node: &Node, schema: &Json) -> bool {
     match &node.value {
         Value::Null => false,
         Value::Bool(_) => kind == "boolean",
-        Value::Int(_) => kind == "integer" || kind == "number",
         // `version: 1.1` is a number in YAML and a word here.
+        Value::Int(_) => kind == "integer" || kind == "number" || schema.get("enum").is_some(),
         Value::Float(_) => kind == "number" || schema.get("enum").is_some(),
         Value::String { .. } => kind == "string",
         Value::List(_) => kind == "array",

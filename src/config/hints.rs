@@ -221,6 +221,22 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
     })
 }
 
+/// What to write instead of a text where a map is wanted.
+pub(crate) fn shape(key: &str, def: &str, shown: &str) -> Option<String> {
+    Some(match (key, def) {
+        (_, "Secret") => {
+            "a secret is never written into the file: write `{from_env: NAME}`, `{from_file: PATH}` or `{from_credential: NAME}`"
+                .to_owned()
+        }
+        ("load", _) => format!("write `load: {{executor: {shown}}}`"),
+        (_, "Step") => format!("write `{{get: {shown}}}`"),
+        (_, "Target") => format!("write `{{base_url: \"{shown}\"}}`"),
+        (_, "Capture") => "write `{json: $.id}`, `{header: x-id}` or `{regex: \"id=([0-9]+)\"}`".to_owned(),
+        (_, "Stat") => "write `{get: /stats, json: $.queued}` or `{prometheus: /metrics, series: queue_length}`".to_owned(),
+        _ => return None,
+    })
+}
+
 /// What a missing key looks like.
 pub(crate) fn example(def: &str, key: &str) -> &'static str {
     match (def, key) {

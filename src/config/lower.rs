@@ -172,6 +172,13 @@ impl<'a> Lower<'a> {
         self.problems.warning(span, message, help);
     }
 
+    /// Whether a key of the map is unknown or its value wrong: then nothing is said of what is missing in it.
+    fn troubled(&self, at: &At) -> bool {
+        let known = |span: Span| self.problems.0.iter().any(|problem| problem.span == Some(span));
+        let entries = self.node(at).map(Node::entries).unwrap_or_default();
+        entries.iter().any(|entry| known(entry.key_span) || known(entry.node.span))
+    }
+
     /// An error about a key rather than its value.
     fn key_error(&mut self, at: &At, message: impl Into<String>, help: impl Into<String>) {
         let span = self.files.get(at.file).map(|file| file.tree.locate_key(&at.path));

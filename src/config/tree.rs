@@ -246,10 +246,11 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if let Some(tag) = tag {
+                if tag.is_some() {
+                    let raw = self.source.text[span.start..].split_whitespace().next().unwrap_or_default();
                     self.problems.error(
                         Some(span),
-                        format!("`{tag}` is a tag: a configuration has none"),
+                        format!("`{raw}` is a tag: a configuration has none"),
                         "remove it; a value in quotes is text",
                     );
                 }

@@ -206,6 +206,8 @@ impl Lower<'_> {
                 Some((user, SecretString::from(password)))
             }
             (None, None) => None,
+            // A password that could not be read has an error of its own.
+            (Some(_), None) if self.node(&password_at).is_some() => None,
             (Some(_), None) => {
                 self.error(
                     &at.key("username"),

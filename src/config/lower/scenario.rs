@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{At, Lower, json_of, schedule::known_zone, target::Targets, threshold::Measured};
 use crate::{
-    config::{check::short, hints, raw},
+    config::{check::short, hints, raw, tree::Value},
     model::{
         scenario::{Constants, Intent, Scenario, Target},
         settings::{DaemonSettings, Policy},
@@ -26,7 +26,11 @@ impl Lower<'_> {
     ) -> Vec<Arc<Scenario>> {
         self.twice("scenarios");
         let total = self.section("scenarios").len();
-        if total == 0 {
+        let wrong = self
+            .files
+            .iter()
+            .any(|file| file.tree.get("scenarios").is_some_and(|node| !matches!(node.value, Value::Map(_))));
+        if total == 0 && !wrong {
             self.key_error(
                 &At::root(0).key("scenarios"),
                 "there are no scenarios",

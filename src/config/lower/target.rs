@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+const HEADER_HELP: &str = "a header's name has letters, digits and -";
+
 /// Targets by name; `None` for one that is written but cannot be used.
 pub(super) type Targets = HashMap<String, Option<Arc<Target>>>;
 
@@ -123,16 +125,13 @@ impl Lower<'_> {
                 "name the service by its own address",
             );
         } else if !origin::allows(policy, base) {
-            let why = if policy.allow.is_empty() {
-                "without a policy only loopback is allowed"
+            let (why, help) = if policy.allow.is_empty() {
+                let help = format!("if you may load it, write `policy: {{allow: [\"{origin}\"]}}`");
+                ("without a policy only loopback is allowed", help)
             } else {
-                "it is not in the `allow:` list"
+                ("it is not in its list", format!("if you may load it, add \"{origin}\" under `allow:` in the policy"))
             };
-            self.error(
-                at,
-                format!("the policy does not allow `{origin}`: {why}"),
-                format!("if you may load it, write `policy: {{allow: [\"{origin}\"]}}`"),
-            );
+            self.error(at, format!("the policy does not allow `{origin}`: {why}"), help);
         }
     }
 
@@ -145,7 +144,10 @@ impl Lower<'_> {
         let mut headers: Vec<(HeaderName, Template)> = Vec::new();
         for (name, value) in raw.iter().flat_map(|headers| &headers.0) {
             let at = at.key(name);
-            let Some(header) = self.header_name(&at, name) else { continue };
+            let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+                self.key_error(&at, format!("`{}` is not the name of a header", short(name)), HEADER_HELP);
+                continue;
+            };
             if ["content-length", "transfer-encoding", "connection"].contains(&header.as_str()) {
                 self.key_error(
                     &at,
@@ -178,11 +180,7 @@ impl Lower<'_> {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
         if header.is_none() {
             let shown = short(name);
-            self.error(
-                at,
-                format!("`{shown}` is not the name of a header"),
-                "a header's name has letters, digits and -",
-            );
+            self.error(at, format!("`{shown}` is not the name of a header"), HEADER_HELP);
         }
         header
     }
@@ -342,7 +340,9 @@ impl Lower<'_> {
                 (path, at.key("prometheus"), self.series(&at.key("series"), series)?)
             }
             _ => {
-                self.key_error(at, "a figure is read from JSON or from Prometheus text", HOW);
+                if !self.troubled(at) {
+                    self.key_error(at, "a figure is read from JSON or from Prometheus text", HOW);
+                }
                 return None;
             }
         };
@@ -366,7 +366,9 @@ impl Lower<'_> {
                 } else {
                     "a JSONPath begins with `$`: write `$.id`"
                 };
-                let message = format!("`{}` is not a JSONPath: {}", short(text), error.message());
+                let why = error.message().trim_end_matches("parser error").trim_end_matches([' ', ',']);
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                let message = format!("`{}` is not a JSONPath{why}", short(text));
                 self.text_error(at, error.position(), message, help);
                 None
             }
