@@ -206,18 +206,16 @@ impl Loader {
 
     /// Into the file's own types. It cannot fail after the check; if it does, the two disagree.
     fn read<T: DeserializeOwned>(&mut self, json: Json, tree: &Node) -> Option<T> {
-        match serde_json::from_value(json) {
-            Ok(raw) => Some(raw),
-            Err(_) => {
-                // The error's own text may quote a value.
-                self.problems.error(
-                    Some(tree.locate(&[])),
-                    "internal: the file passed its schema and cannot be read all the same",
-                    "please report it, with the file if it holds nothing private",
-                );
-                None
-            }
+        // The error's own text may quote a value: it is not shown.
+        let raw = serde_json::from_value(json).ok();
+        if raw.is_none() {
+            self.problems.error(
+                Some(tree.locate(&[])),
+                "internal: the file passed its schema and cannot be read all the same",
+                "please report it, with the file if it holds nothing private",
+            );
         }
+        raw
     }
 
     fn host_policy(&mut self, path: Option<&Path>) -> Option<HostPolicy> {

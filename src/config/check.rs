@@ -45,8 +45,8 @@ pub(crate) fn check(
     let mut removed = checker.removed;
     removed.sort();
     for path in removed.iter().rev() {
-        let Some((Seg::Index(index), list)) = path.split_last() else { continue };
-        if let Some(Node { value: Value::List(items), .. }) = root.at_mut(list) {
+        let Some((Seg::Index(index), parent)) = path.split_last() else { continue };
+        if let Some(Node { value: Value::List(items), .. }) = root.at_mut(parent) {
             let item = items.remove(*index);
             lost.extend(item.get("capture").into_iter().flat_map(Node::entries).map(|entry| entry.key.clone()));
         }
@@ -112,7 +112,9 @@ impl<'a> Checker<'a> {
                 self.choices(target, name, out);
             }
         } else if let Some(Json::Array(several)) = schema.get("anyOf").or_else(|| schema.get("oneOf")) {
-            several.iter().for_each(|choice| self.choices(choice, def, out));
+            for choice in several {
+                self.choices(choice, def, out);
+            }
         } else {
             out.push((def, schema));
         }
@@ -126,7 +128,7 @@ impl<'a> Checker<'a> {
         if let Some(executor) = entries.iter().find(|entry| def == "Load" && entry.key == "executor") {
             // The keys of an unknown executor cannot be judged: one error says enough.
             let schema = properties.get("executor")?;
-            let inner = self.place(executor, def, false);
+            let inner = Self::place(executor, def, false);
             self.node(&executor.node, schema, &inner)?;
         }
         let mut out = Map::new();
@@ -135,7 +137,7 @@ impl<'a> Checker<'a> {
                 self.unknown(entry, def, properties);
                 continue;
             };
-            let inner = self.place(entry, def, place.secret);
+            let inner = Self::place(entry, def, place.secret);
             if entry.key == "think" && matches!(entry.node.value, Value::Map(_)) {
                 self.problems.error(
                     Some(entry.key_span),
@@ -162,7 +164,7 @@ impl<'a> Checker<'a> {
         (complete && readable).then_some(Json::Object(out))
     }
 
-    fn place<'p>(&self, entry: &'p Entry, def: &'p str, secret: bool) -> Place<'p> {
+    fn place<'p>(entry: &'p Entry, def: &'p str, secret: bool) -> Place<'p> {
         let secret = !mask::is_reference(&entry.key) && (secret || mask::sensitive_key(&entry.key));
         Place { def, key: &entry.key, label: String::new(), span: entry.key_span, secret }
     }
@@ -213,13 +215,12 @@ impl<'a> Checker<'a> {
             let label = format!("an item of `{}`", place.key);
             let span = item.locate(&[]);
             let inner_place = Place { def: place.def, key: place.key, label, span, secret: place.secret };
-            match self.under(Seg::Index(index), item, inner, &inner_place) {
-                Some(value) => out.push(value),
-                None => {
-                    let mut path = self.path.clone();
-                    path.push(Seg::Index(index));
-                    self.removed.push(path);
-                }
+            if let Some(value) = self.under(Seg::Index(index), item, inner, &inner_place) {
+                out.push(value);
+            } else {
+                let mut path = self.path.clone();
+                path.push(Seg::Index(index));
+                self.removed.push(path);
             }
         }
         Some(Json::Array(out))
@@ -346,10 +347,11 @@ impl<'a> Checker<'a> {
             };
             return fail(format!("`{shown}` is not a value of `{key}`"), help);
         }
-        if let (Value::String { text, .. }, Some(format)) = (&node.value, schema.get("format").and_then(Json::as_str)) {
-            if let Err((what, help)) = check_format(format, text) {
-                return fail(format!("`{shown}` is not {what}"), help);
-            }
+        let format = schema.get("format").and_then(Json::as_str);
+        if let (Value::String { text, .. }, Some(format)) = (&node.value, format)
+            && let Err((what, help)) = check_format(format, text)
+        {
+            return fail(format!("`{shown}` is not {what}"), help);
         }
         if let Value::Int(value) = node.value {
             let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);

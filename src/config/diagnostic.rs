@@ -153,7 +153,7 @@ impl Problems {
         let mut diagnostics: Vec<Diagnostic> = Vec::new();
         let literals = literals(sources);
         for problem in self.0 {
-            let diagnostic = place(problem, sources, &|text| literals.redact(&redactor.redact(text)));
+            let diagnostic = place(&problem, sources, &|text| literals.redact(&redactor.redact(text)));
             if !diagnostics.contains(&diagnostic) {
                 diagnostics.push(diagnostic);
             }
@@ -171,7 +171,7 @@ fn literals(sources: &Sources) -> Redactor {
     Redactor::new(sources.0.iter().flat_map(masked).collect())
 }
 
-fn place(problem: Problem, sources: &Sources, redact: &dyn Fn(&str) -> String) -> Diagnostic {
+fn place(problem: &Problem, sources: &Sources, redact: &dyn Fn(&str) -> String) -> Diagnostic {
     let safe = |text: &str| redact(&mask::scrub(text));
     let mut diagnostic = Diagnostic {
         severity: problem.severity,

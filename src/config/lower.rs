@@ -8,6 +8,7 @@ mod load;
 pub(crate) mod origin;
 mod scenario;
 mod schedule;
+mod stats;
 mod step;
 mod target;
 mod threshold;
@@ -141,7 +142,7 @@ pub(crate) fn lower(
     let telemetry = lower.telemetry();
     let targets = lower.targets(&policy);
     lower.unused_requests();
-    let scenarios = lower.scenarios(&targets, &policy, &daemon);
+    let scenarios = lower.scenarios(&targets, &policy, daemon.as_ref());
     let alerts = lower.alerts();
     let redact = lower.redactor.clone();
     let settings = daemon.map(|daemon| Settings { daemon, policy, telemetry, alerts, scenarios, redact });
@@ -211,14 +212,14 @@ impl<'a> Lower<'a> {
     fn duration(&mut self, at: &At, text: Option<&raw::DurationText>, default: Duration, least: Duration) -> Duration {
         let Some(Ok(value)) = text.map(|text| units::parse_duration(&text.0)) else { return default };
         if value < least {
-            let key = self.last_key(at);
+            let key = Self::last_key(at);
             let least = units::human_seconds(least.as_secs_f64());
             self.error(at, format!("`{key}` is too short: the least is {least}"), "write a longer duration");
         }
         value
     }
 
-    fn last_key(&self, at: &At) -> String {
+    fn last_key(at: &At) -> String {
         at.path
             .iter()
             .rev()

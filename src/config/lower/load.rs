@@ -124,7 +124,7 @@ impl Lower<'_> {
 
     fn within_policy(&mut self, at: &At, text: Option<&raw::DurationText>, planned: Duration, policy: &Policy) {
         if let Some(text) = text.filter(|_| planned > policy.max_duration) {
-            let key = self.last_key(at);
+            let key = Self::last_key(at);
             let most = units::human_seconds(policy.max_duration.as_secs_f64());
             let text = &text.0;
             self.error(
