@@ -5,17 +5,24 @@
 //! [`Batch`](crate::store::rows::Batch) of changed rows and new mails for one commit; the delivery takes the mails
 //! from there, because only what is durable is sent.
 
+pub mod backoff;
+pub mod deliver;
 mod desk;
 pub mod evidence;
 mod facts;
 pub mod group;
 mod mail;
 mod mime;
+pub mod smtp;
 pub mod state;
 pub mod text;
 
 #[cfg(test)]
+mod delivery_tests;
+#[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod tests;
 

@@ -30,4 +30,10 @@ pub use verdict::{default_valid_if, exit_code, implicit_thresholds, invalid_reas
 pub use window::{Abort, Breach, WindowJudge};
 
 #[cfg(test)]
+mod evaluate_tests;
+#[cfg(test)]
+mod expect_tests;
+#[cfg(test)]
 mod parse_tests;
+#[cfg(test)]
+mod window_tests;

@@ -6,7 +6,10 @@
 
 pub mod catalogue;
 pub mod exposition;
+pub mod log;
 pub mod metrics;
+pub mod otlp;
 pub mod own;
 pub mod process;
 pub mod series;
+pub mod traces;

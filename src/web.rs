@@ -9,6 +9,8 @@ mod mime;
 mod page;
 mod routes;
 mod server;
+#[cfg(test)]
+mod testing;
 pub mod view;
 
 use std::{fmt, sync::Arc};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::model::{
     run::{RunSummary, ThresholdReport, ThresholdResult, TimeStats, Verdict},
@@ -29,7 +29,14 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
     }
     let _ = write!(out, "{}", thresholds(run, &paint));
     if let Some(first) = &run.first_failure {
-        let _ = writeln!(out, "\nfirst {} ({}) after {}: {}", first.outcome, first.reason, human_seconds(first.at_s), first.request);
+        let _ = writeln!(
+            out,
+            "\nfirst {} ({}) after {}: {}",
+            first.outcome,
+            first.reason,
+            human_seconds(first.at_s),
+            first.request
+        );
         let _ = writeln!(out, "      {}", first.detail);
         if !first.body.trim().is_empty() {
             let _ = writeln!(out, "      {}", first.body.lines().next().unwrap_or_default());
@@ -75,7 +82,7 @@ impl Paint {
 
 fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(TableStyle::new());
     table.set_header(head.iter().map(ToString::to_string));
     for index in 1..head.len() {
         table.column_mut(index).expect("it has so many columns").set_cell_alignment(CellAlignment::Right);
@@ -106,8 +113,10 @@ fn counts(run: &RunSummary) -> String {
         table.add_row(vec![name.to_owned(), count.to_string(), share, why]);
     };
     row("planned", run.planned, String::new(), String::new());
-    row("sent", run.sent, share(run.sent, run.planned), format!("{} ok/s", human(run.throughput_per_s, Unit::Count)));
-    row("ok", run.outcomes.ok, share(run.outcomes.ok, answered), String::new());
+    row("sent", run.sent, share(run.sent, run.planned), String::new());
+    let pace =
+        if run.outcomes.ok > 1 { format!("{}/s", human(run.throughput_per_s, Unit::Count)) } else { String::new() };
+    row("ok", run.outcomes.ok, share(run.outcomes.ok, answered), pace);
     row("rejected", run.outcomes.rejected, share(run.outcomes.rejected, answered), named(&run.rejected));
     row("failed", run.outcomes.failed, share(run.outcomes.failed, answered), named(&run.failed));
     if run.outcomes.interrupted > 0 {
@@ -160,8 +169,13 @@ fn stats(run: &RunSummary) -> String {
     let mut table = table(&["target", "readings", "first", "last", "min", "max"]);
     for (name, stat) in &run.stats {
         let unit = Unit::named(&stat.unit);
-        let figures = [stat.first, stat.last, stat.min, stat.max].map(|value| value.map_or("-".to_owned(), |v| human(v, unit)));
-        let readings = if stat.failed > 0 { format!("{} ({} failed)", stat.samples, stat.failed) } else { stat.samples.to_string() };
+        let figures =
+            [stat.first, stat.last, stat.min, stat.max].map(|value| value.map_or("-".to_owned(), |v| human(v, unit)));
+        let readings = if stat.failed > 0 {
+            format!("{} ({} failed)", stat.samples, stat.failed)
+        } else {
+            stat.samples.to_string()
+        };
         table.add_row([vec![name.clone(), readings], figures.to_vec()].concat());
     }
     show(&table)

@@ -154,6 +154,9 @@ impl Control {
             effects: Vec::new(),
         };
         control.metrics.paused(control.paused.is_some());
+        for alert in control.alerts.views() {
+            control.metrics.alert_state(&alert.scenario, &alert.alert, alert.state.as_str());
+        }
         missed.into_iter().for_each(|skip| control.skip(&skip, now));
         control.after(now);
         let effects = control.done();

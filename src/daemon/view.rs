@@ -1,11 +1,14 @@
 //! What the page and the API are shown of the control loop's state (pure).
 
+use std::{collections::HashMap, sync::Arc};
+
 use jiff::Timestamp;
 
 use super::control::Control;
 use crate::{
     alert::AlertState,
     model::{Name, clock::Now},
+    telemetry::{own::OwnStats, process::ProcessStats, series::Snapshot},
     web::view::{AlertView, MailView, OutboxView, RunView, ScenarioView, StatusView},
 };
 
@@ -28,6 +31,23 @@ pub struct Frame {
 }
 
 impl Control {
+    /// All metrics at `now`.
+    pub fn snapshot(&mut self, now: Now) -> Arc<Snapshot> {
+        for name in &self.order {
+            self.metrics.next_run(name, None);
+        }
+        for (name, at) in self.agenda.upcoming() {
+            self.metrics.next_run(name, Some(at));
+        }
+        self.metrics.snapshot(now.wall)
+    }
+
+    /// Takes in what the process says of itself.
+    pub fn process(&mut self, stats: &ProcessStats, own: &OwnStats) {
+        self.metrics.process(stats);
+        self.metrics.own(own);
+    }
+
     /// The state at `now`.
     pub fn view(&self, frame: &Frame, now: Now) -> StatusView {
         let mut troubles = Vec::new();
@@ -40,6 +60,7 @@ impl Control {
         if self.outbox.view.dead > 0 {
             troubles.push(format!("{} mails were given up: see the outbox", self.outbox.view.dead));
         }
+        let upcoming: HashMap<&Name, Timestamp> = self.agenda.upcoming().collect();
         StatusView {
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: frame.started_at,
@@ -49,7 +70,11 @@ impl Control {
             timezone: frame.timezone.clone(),
             paused: self.paused.clone(),
             troubles,
-            scenarios: self.order.iter().filter_map(|name| self.scenario_view(name)).collect(),
+            scenarios: self
+                .order
+                .iter()
+                .filter_map(|name| self.scenario_view(name, upcoming.get(name).copied()))
+                .collect(),
             firing: self.firing(),
             outbox: self.outbox.view,
             mails: self.outbox.mails.clone(),
@@ -57,7 +82,7 @@ impl Control {
         }
     }
 
-    fn scenario_view(&self, name: &Name) -> Option<ScenarioView> {
+    fn scenario_view(&self, name: &Name, next_run: Option<Timestamp>) -> Option<ScenarioView> {
         let known = self.known.get(name)?;
         Some(ScenarioView {
             name: name.clone(),
@@ -67,7 +92,7 @@ impl Control {
             executor: known.scenario.load.executor.as_str().into(),
             schedule: known.schedule.clone(),
             last: known.history.previous.as_ref().map(RunView::from),
-            next_run: self.agenda.upcoming().find(|(scenario, _)| *scenario == name).map(|(_, at)| at),
+            next_run,
             running: u32::try_from(self.agenda.running(name).len()).unwrap_or(u32::MAX),
             in_flight: known.in_flight,
         })

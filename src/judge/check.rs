@@ -140,8 +140,9 @@ fn dim(measure: &Measure, units: Option<&BTreeMap<Name, Unit>>, at: usize) -> Re
         Measure::Drift(_) => Ok(Dim::Is(Unit::Ratio)),
         Measure::Baseline(inner) => dim(inner, units, at),
         Measure::Math(left, operator, right) => {
+            let by_number = matches!(**right, Measure::Number(quantity) if quantity.unit == Unit::Count);
             let (left, right) = (dim(left, units, at)?, dim(right, units, at)?);
-            math_dim(left, *operator, right).ok_or_else(|| {
+            math_dim(left, *operator, right, by_number).ok_or_else(|| {
                 let words = |dim| match dim {
                     Dim::Is(unit) => in_words(unit),
                     Dim::Open => "a stat",
@@ -198,7 +199,8 @@ fn has_share(aggregate: &Aggregate) -> bool {
     }
 }
 
-fn math_dim(left: Dim, operator: Operator, right: Dim) -> Option<Dim> {
+/// `by_number`: the right side is a bare number, by which anything can be divided; counts by counts are shares.
+fn math_dim(left: Dim, operator: Operator, right: Dim, by_number: bool) -> Option<Dim> {
     use Dim::{Is, Open};
     let scalar = |dim: Dim| matches!(dim, Is(Unit::Count | Unit::Ratio));
     match operator {
@@ -212,7 +214,7 @@ fn math_dim(left: Dim, operator: Operator, right: Dim) -> Option<Dim> {
         Operator::Mul if scalar(right) => Some(left),
         Operator::Mul => scalar(left).then_some(right),
         Operator::Div => match (left, right) {
-            (_, Is(Unit::Count)) => Some(left),
+            _ if by_number => Some(left),
             (Open, _) | (_, Open) => Some(Open),
             _ => (left == right).then_some(Is(Unit::Ratio)),
         },

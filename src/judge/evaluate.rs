@@ -77,8 +77,9 @@ pub fn evaluate(threshold: &Threshold, evidence: &Evidence<'_>) -> ThresholdRepo
             return breach.report.clone();
         }
         if threshold.over.is_some() {
+            // A run shorter than the window is one window.
             let judged = windows.latest(&threshold.name).cloned();
-            return judged.unwrap_or_else(|| report(threshold, evidence.history, Err(Missing::NoData)));
+            return judged.unwrap_or_else(|| judge(threshold, evidence));
         }
     }
     judge(threshold, evidence)

@@ -7,7 +7,7 @@ pub const AGGREGATIONS: [&str; 17] = [
 ];
 
 /// Built-in metrics; any other name is a stat of the target or a custom metric.
-pub const METRICS: [&str; 15] = [
+pub const METRICS: [&str; 16] = [
     "latency",
     "service_time",
     "send_lag",
@@ -23,6 +23,7 @@ pub const METRICS: [&str; 15] = [
     "interrupted",
     "iterations",
     "samples_lost",
+    "clock_steps",
 ];
 
 /// Built-in keys of selectors; any other name is a tag.
@@ -48,6 +49,14 @@ pub(super) fn slip<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_is_in_the_documentation() {
+        let page = include_str!("../../docs/expressions.md");
+        for word in AGGREGATIONS.iter().chain(&METRICS).chain(&SELECTORS) {
+            assert!(page.contains(&format!("`{word}`")) || page.contains(&format!("`{word}(")), "{word}");
+        }
+    }
 
     #[test]
     fn close_words_are_suggested() {

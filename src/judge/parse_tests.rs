@@ -242,6 +242,8 @@ fn thresholds_are_refused_with_a_reason() {
             ("drift(drift(p95(latency))) < 1%", 6, "takes one aggregation", ""),
             ("max(memory{resource=a}) < 1GB", 4, "stats are not selected", ""),
             ("p95(latency < 2s", 12, "expected `)`", ""),
+            ("drift(p95(latency)) < 1% over 1m", 25, "looks at the whole run", "over"),
+            ("p97(latency) < 2 * baseline(p97(latency))", 28, "not kept of past runs", "p95"),
         ],
         parse_threshold,
     );

@@ -115,6 +115,11 @@ impl RunHandle {
         self.orders.send_replace(Order::Cut);
     }
 
+    /// Whether its thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the thread. Blocks; call it after `Ended` was seen.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
@@ -182,6 +187,8 @@ struct Run {
     windows: RefCell<WindowJudge>,
     last: Cell<Now>,
     load_started: Cell<Option<std::time::Instant>>,
+    /// The measured window is open: from the start of the load to its last answer.
+    measuring: Cell<bool>,
     clock_steps: Cell<u64>,
 }
 
@@ -200,6 +207,7 @@ impl Run {
             windows: RefCell::new(windows),
             last,
             load_started: Cell::new(None),
+            measuring: Cell::new(false),
             clock_steps: Cell::new(0),
         }
     }
@@ -243,6 +251,7 @@ impl Run {
         }
         self.flush();
         self.load_started.set(Some(clock::mono()));
+        self.measuring.set(true);
         self.last.set(self.request.clock.now());
         let grace = plan::grace(scenario);
         let attempts = if let Executor::Probe { attempts } = scenario.load.executor { attempts.max(1) } else { 1 };
@@ -260,6 +269,7 @@ impl Run {
             let failed = self.current.take();
             self.earlier.borrow_mut().merge(&failed);
         }
+        self.measuring.set(false);
         if let Some(mut poller) = poller {
             let settle = poller.spec().settle;
             tokio::select! {
@@ -362,10 +372,10 @@ impl Run {
             self.clock_steps.set(self.clock_steps.get() + 1);
         }
         let mut data = self.recorder.take();
-        data.window = if self.load_started.get().is_some() { elapsed } else { Duration::ZERO };
+        data.window = if self.measuring.get() { elapsed } else { Duration::ZERO };
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
-        if self.load_started.get().is_some() {
+        if self.measuring.get() {
             let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(self.since_load()));
             if abort.is_some() {
                 self.stop.drain(Cause::Abort);

@@ -486,8 +486,9 @@ mod tests {
         let event = prop_oneof![
             6 => (0_i64..120).prop_map(Event::Pass),
             2 => (-1500_i64..0).prop_map(Event::Pass),
+            2 => (60_i64..600).prop_map(Event::Pass),
             1 => (0_i64..200_000).prop_map(Event::Pass),
-            3 => Just(Event::EndRuns),
+            2 => Just(Event::EndRuns),
             1 => any::<bool>().prop_map(Event::Pause),
             1 => (0_i64..200_000).prop_map(Event::Crash),
         ];
@@ -496,7 +497,9 @@ mod tests {
 
     fn schedule() -> impl Strategy<Value = ScheduleSpec> {
         let due = prop_oneof![
-            (1_u64..4000).prop_map(|secs| Due::Every(Duration::from_secs(secs))),
+            // A few minutes let one instant wait, the next be late, and a crash follow.
+            prop_oneof![1_u64..10, 61_u64..300, 61_u64..300, 300_u64..4000]
+                .prop_map(|secs| Due::Every(Duration::from_secs(secs))),
             prop::sample::select(vec!["* * * * *", "*/7 1,2 * * *", "30 2 * * *", "*/20 * * * * *", "0 3 * * 1"])
                 .prop_map(|expr| Due::Cron { expr: expr.into(), zone: "Europe/Berlin".into() }),
         ];
@@ -562,7 +565,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
         /// Nothing is lost and nothing happens twice.
         #[test]

@@ -32,7 +32,7 @@ pub const SERIES_LIMIT: usize = 50_000;
 /// Why a due instant had no run.
 pub const MISSED: [&str; 5] = ["overlap", "downtime", "paused", "capacity", "shutdown"];
 /// Why a reading of a target's figures failed.
-pub const POLL_FAILURES: [&str; 5] = ["connect", "timeout", "status", "parse", "missing"];
+pub const POLL_FAILURES: [&str; 4] = ["http", "timeout", "json", "missing_field"];
 /// Why a notification could not be sent.
 pub const NOTIFY_FAILURES: [&str; 6] = ["connect", "tls", "auth", "rejected", "timeout", "other"];
 /// The states of an alert.
@@ -53,6 +53,8 @@ pub struct ScenarioFacts {
     pub thresholds: Vec<Name>,
     /// The load model.
     pub executor: Name,
+    /// `normal` or `overload`.
+    pub intent: Name,
     /// Whom to ask; empty if nobody is named.
     pub owner: Name,
     /// In words: `*/5 * * * * UTC`, `every 30s`, `manual`.

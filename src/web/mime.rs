@@ -18,7 +18,10 @@ pub(super) fn bodies(mail: &[u8]) -> Bodies {
 }
 
 fn walk(part: &str, depth: u8, found: &mut Bodies) {
-    let (head, body) = part.split_once("\n\n").unwrap_or((part, ""));
+    let (head, body) = match part.strip_prefix('\n') {
+        Some(body) => ("", body),
+        None => part.split_once("\n\n").unwrap_or((part, "")),
+    };
     let head = head.replace("\n ", " ").replace("\n\t", " ");
     let kind = field(&head, "content-type").unwrap_or("text/plain");
     let media = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

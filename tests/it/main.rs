@@ -2,5 +2,7 @@
 
 mod components;
 mod config;
+mod deploy;
 mod practice;
 mod support;
+mod tidy;

@@ -54,7 +54,11 @@ pub(super) fn target(tables: &mut Tables, target: &str) {
 /// The counters and gauges of a scenario.
 pub(super) fn counts(tables: &mut Tables, facts: &ScenarioFacts) {
     let name = &*facts.name;
-    tables.set(Family::ScenarioInfo, &[name, &facts.executor, &facts.target, &facts.owner, &facts.schedule], 1.0);
+    tables.set(
+        Family::ScenarioInfo,
+        &[name, &facts.executor, &facts.target, &facts.intent, &facts.owner, &facts.schedule],
+        1.0,
+    );
     let verdicts = Verdict::ALL.map(Verdict::as_str);
     each(tables, Family::Runs, &[name], verdicts);
     each(tables, Family::LastRunStatus, &[name], verdicts);

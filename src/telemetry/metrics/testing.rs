@@ -25,6 +25,7 @@ pub(crate) fn facts() -> Vec<ScenarioFacts> {
         thresholds: vec!["p95_latency".into(), "rate_rejected".into()],
         executor: "constant-arrival-rate".into(),
         owner: "team \"chat\"".into(),
+        intent: "normal".into(),
         schedule: "*/5 * * * * UTC".into(),
     }]
 }
@@ -39,7 +40,7 @@ fn sample(outcome: Outcome, reason: &str, status: Option<u16>, ms: u64) -> Sampl
         class: Classified { outcome, reason: reason.into() },
         status,
         latency: time,
-        service_time: time,
+        service_time: Some(time),
         timing: [None, None, Some(Duration::from_millis(1)), None, Some(time), Some(Duration::from_millis(1))],
         bytes: (100, 2000),
         reused: Some(ms.is_multiple_of(2)),

@@ -44,17 +44,23 @@ impl Watch {
     }
 }
 
-/// `in 3 min`, `12 s ago`.
+/// `in 3 min`, `12 s ago`, `now`.
 pub(super) fn relative(seconds: i64) -> String {
-    let size = seconds.unsigned_abs();
-    let words = match size {
-        0..=1 => return "now".to_owned(),
-        2..=119 => format!("{size} s"),
-        120..=7_199 => format!("{} min", (size + 30) / 60),
-        7_200..=172_799 => format!("{} h", (size + 1_800) / 3_600),
-        _ => format!("{} days", (size + 43_200) / 86_400),
-    };
-    if seconds < 0 { format!("{words} ago") } else { format!("in {words}") }
+    match seconds {
+        -1..=1 => "now".to_owned(),
+        ..-1 => format!("{} ago", span(seconds.unsigned_abs())),
+        2.. => format!("in {}", span(seconds.unsigned_abs())),
+    }
+}
+
+/// `12 s`, `3 min`, `5 h`, `4 days`.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", (seconds + 30) / 60),
+        7_200..=172_799 => format!("{} h", (seconds + 1_800) / 3_600),
+        _ => format!("{} days", (seconds + 43_200) / 86_400),
+    }
 }
 
 /// `1 alert`, `2 alerts`.
@@ -88,10 +94,18 @@ pub(super) fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
 pub(super) fn headline(view: &StatusView, watch: &Watch) -> Headline {
     let make = |tone, title: String, detail: String| Headline { tone, title, detail };
     if let Some(first) = view.firing.first() {
-        let since = watch.when(first.since).relative;
-        let more = view.firing.len() - 1;
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        let detail = format!("{} on {}: {}, since {since}{more}", first.scenario, first.target, first.what);
+        let more = match view.firing.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let seconds = watch.now.as_second() - first.since.as_second();
+        let detail = format!(
+            "{} on {}: {}, for {}{more}",
+            first.scenario,
+            first.target,
+            first.what,
+            span(seconds.unsigned_abs())
+        );
         return make("bad", format!("{} firing", plural(view.firing.len(), "alert")), detail);
     }
     if let Some(reason) = &view.paused {
@@ -125,10 +139,11 @@ pub(super) fn headline(view: &StatusView, watch: &Watch) -> Headline {
     }
     let Some(last) = view.runs.first() else {
         let next = view.scenarios.iter().filter_map(|scenario| scenario.next_run).min();
-        let detail = next.map_or_else(
-            || "Nothing is scheduled: start a scenario with its Run now button.".to_owned(),
-            |next| format!("The next one is due {}.", watch.when(next).relative),
-        );
+        let detail = match next {
+            Some(next) => format!("The next one is due {}.", watch.when(next).relative),
+            None if view.scenarios.is_empty() => "The configuration names no scenario.".to_owned(),
+            None => "Nothing is scheduled: start a scenario with its Run now button.".to_owned(),
+        };
         return make("idle", "Waiting for the first run".to_owned(), detail);
     };
     let ago = watch.when(last.ended_at).relative;

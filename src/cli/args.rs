@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{config::Overrides, practice::command::TargetArgs, telemetry::log::LogFormat};
+
+/// Continuous synthetic load: scheduled probes and sustained load on HTTP targets, honest latency, alerts by mail.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "\
+Exit codes: 0 pass, 2 usage, 99 a threshold failed, 101 internal error, 104 configuration or policy,
+105 interrupted, 111 invalid (the generator was late), 112 no data. The daemon exits 0 on SIGTERM."
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// See it all work on this machine in one minute: target, load, alert, mail, page. Needs nothing else.
+    Demo(DemoArgs),
+    /// Check a configuration: every problem at once, with its place and what to write instead.
+    Check(ConfigArg),
+    /// Run scenarios now and print what they came to.
+    Run(RunArgs),
+    /// Run all scenarios on their schedules, serve the page, send the mails. For months.
+    Daemon(DaemonArgs),
+    /// Run a scenario now in the running daemon, so that a fix resolves its alert at once.
+    Trigger(TriggerArgs),
+    /// Stop all load now, and keep it stopped over restarts.
+    Pause(PauseArgs),
+    /// Release load that was paused.
+    Resume(ConfigArg),
+    /// Run the practice target: a back end whose queue, pool, stalls and faults you set.
+    Target(TargetArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArg {
+    /// The configuration; otherwise ./plimsoll.yaml, or /etc/plimsoll/plimsoll.yaml.
+    #[arg(short, long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DaemonArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+    /// Log lines for people or for machines; auto is text on a terminal and JSON otherwise.
+    #[arg(long, value_enum, default_value = "auto", env = "PLIMSOLL_LOG_FORMAT")]
+    pub(super) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Where the page is; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9590")]
+    pub(super) listen: SocketAddr,
+    /// Keep database and mails in this directory; otherwise in one that is removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// End after the alert is resolved, or after 120 seconds at the latest.
+    #[arg(long)]
+    pub(super) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TriggerArgs {
+    /// The scenario.
+    pub(super) scenario: String,
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PauseArgs {
+    /// Why, for those who find the load stopped.
+    #[arg(default_value = "plimsoll pause")]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The scenario.
+    #[arg(required_unless_present_any = ["all", "select"], conflicts_with_all = ["all", "select"])]
+    pub(super) scenario: Option<String>,
+    /// All scenarios, one after the other.
+    #[arg(long, conflicts_with = "select")]
+    pub(super) all: bool,
+    /// The scenarios whose labels fit: 'smoke', 'stress and not slow', 'a or (b and c)'.
+    #[arg(long, value_name = "LABELS")]
+    pub(super) select: Option<String>,
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+    /// Write the result as JSON (schema plimsoll/run/1; an array for several scenarios); - is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// No progress and no summary; the exit code tells.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Send alert mails as the daemon would.
+    #[arg(long)]
+    pub(super) notify: bool,
+    #[command(flatten)]
+    pub(super) overrides: OverrideArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Changes to the scenario")]
+pub(super) struct OverrideArgs {
+    /// Base URL of the target.
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_TARGET")]
+    target: Option<String>,
+    /// Users: vus or max_in_flight, as the executor has it.
+    #[arg(long, value_name = "N", env = "PLIMSOLL_USERS")]
+    users: Option<u32>,
+    /// Arrival rate, such as 10/s.
+    #[arg(long, value_name = "RATE", env = "PLIMSOLL_RATE")]
+    rate: Option<String>,
+    /// Duration, such as 5m.
+    #[arg(long, value_name = "TIME", env = "PLIMSOLL_DURATION")]
+    duration: Option<String>,
+    /// Request timeout, such as 10s.
+    #[arg(long, value_name = "TIME", env = "PLIMSOLL_TIMEOUT")]
+    timeout: Option<String>,
+    /// A variable of `vars:`, as name=value.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
+    vars: Vec<(String, String)>,
+    /// Anything in the configuration, as path=value: scenarios.health.load.attempts=3.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+impl OverrideArgs {
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            target: self.target.clone(),
+            users: self.users,
+            rate: self.rate.clone(),
+            duration: self.duration.clone(),
+            timeout: self.timeout.clone(),
+            vars: self.vars.clone(),
+            set: self.set.clone(),
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,95 @@
+//! `plimsoll check` and `plimsoll schema`.
+
+use std::fmt::Write as _;
+
+use super::{args::ConfigArg, exit, out};
+use crate::{
+    config::{self, Loaded, Options, Overrides},
+    load::plan::{grace, outline},
+    model::{
+        scenario::Scenario,
+        units::{Unit, human, human_seconds},
+    },
+};
+
+/// Loads a configuration, or says on standard error everything that is wrong with it.
+pub(super) fn load(config: &ConfigArg, overrides: &Overrides, scenario: Option<&str>) -> Result<Loaded, u8> {
+    let options = Options::from_process(config.config.clone());
+    match config::load_with(&options, overrides, scenario) {
+        Ok(loaded) => {
+            if loaded.warnings.warnings() > 0 {
+                eprintln!("{}", loaded.warnings.to_string(out::colour_err()).trim_end());
+            }
+            Ok(loaded)
+        }
+        Err(report) => {
+            eprintln!("{}", report.to_string(out::colour_err()).trim_end());
+            Err(exit::CONFIG)
+        }
+    }
+}
+
+/// Prints what the configuration would do, or what is wrong with it.
+pub(super) fn check(args: &ConfigArg) -> anyhow::Result<u8> {
+    let loaded = match load(args, &Overrides::default(), None) {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    let mut text = String::new();
+    for scenario in &loaded.settings.scenarios {
+        text.push_str(&describe(scenario));
+    }
+    let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    let warnings = match loaded.warnings.warnings() {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        many => format!(", {many} warnings"),
+    };
+    let _ = writeln!(text, "ok: {} scenarios in {}{warnings}", loaded.settings.scenarios.len(), files.join(", "));
+    out::print(&text)?;
+    Ok(0)
+}
+
+fn describe(scenario: &Scenario) -> String {
+    let mut text = String::new();
+    let plan = outline(scenario);
+    let when =
+        crate::schedule::compile(&scenario.schedule, &scenario.name).map(|plan| plan.describe()).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "{}  {when}, {} on {} ({})",
+        scenario.name,
+        scenario.load.executor.as_str(),
+        scenario.target.name,
+        scenario.target.base
+    );
+    let requests = plan.iterations.saturating_mul(scenario.steps.len() as u64);
+    let mut load = format!("{} iterations, at most {requests} requests, {} at once", plan.iterations, plan.concurrency);
+    if let Some(rate) = plan.rate_per_s {
+        let _ = write!(load, ", {}", human(rate, Unit::PerSecond));
+    }
+    if let Some(duration) = plan.duration {
+        let _ = write!(
+            load,
+            ", {} and at most {} of grace",
+            human_seconds(duration.as_secs_f64()),
+            human_seconds(grace(scenario).as_secs_f64())
+        );
+    }
+    let _ = writeln!(text, "  {load}");
+    for threshold in &scenario.thresholds {
+        let note = if threshold.implicit { "  (by default)" } else { "" };
+        let _ = writeln!(text, "  must hold: {}{note}", threshold.source);
+    }
+    for threshold in &scenario.valid_if {
+        let _ = writeln!(text, "  valid if:  {}", threshold.source);
+    }
+    text.push('\n');
+    text
+}
+
+/// Prints the JSON Schema.
+pub(super) fn schema() -> anyhow::Result<u8> {
+    out::print(&format!("{:#}\n", config::json_schema()))?;
+    Ok(0)
+}

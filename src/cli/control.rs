@@ -1,0 +1,142 @@
+//! Commands to a running daemon: over its API where that answers, and for the kill switch by its file where it does not.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    args::{ConfigArg, PauseArgs, TriggerArgs},
+    check, exit, out,
+};
+use crate::{config::Overrides, daemon::pause, model::settings::DaemonSettings};
+
+/// The daemon answers at once or not at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs a scenario in the daemon.
+pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
+    let settings = match settings(&args.config) {
+        Ok(settings) => settings,
+        Err(code) => return Ok(code),
+    };
+    match post(&settings, &format!("/api/v1/trigger/{}", encode(&args.scenario)), None) {
+        Ok((status, body)) if status < 300 => {
+            out::print(&format!("{}\n", text_of(&body)))?;
+            Ok(0)
+        }
+        Ok((_, body)) => {
+            eprintln!("error: {}", text_of(&body));
+            Ok(exit::CONFIG)
+        }
+        Err(error) => {
+            eprintln!("error: no daemon answers on {}: {error:#}", settings.listen);
+            eprintln!(
+                "help: start it with `plimsoll daemon`, or run the scenario here with `plimsoll run {}`",
+                args.scenario
+            );
+            Ok(exit::INTERNAL)
+        }
+    }
+}
+
+/// Throws the kill switch.
+pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
+    let settings = match settings(&args.config) {
+        Ok(settings) => settings,
+        Err(code) => return Ok(code),
+    };
+    // The file first: it works whether or not the daemon answers, and the daemon looks for it ten times a second.
+    match pause::write(&settings.pause_file, &args.reason) {
+        Ok(()) => {
+            out::print(&format!(
+                "all load is paused by {}; `plimsoll resume` releases it\n",
+                settings.pause_file.display()
+            ))?;
+            Ok(0)
+        }
+        Err(error) => {
+            let body = serde_json::json!({"reason": args.reason}).to_string();
+            match post(&settings, "/api/v1/pause", Some(body)) {
+                Ok((status, _)) if status < 300 => {
+                    out::print("all load is paused; `plimsoll resume` releases it\n")?;
+                    Ok(0)
+                }
+                _ => {
+                    eprintln!(
+                        "error: failed to write {}: {error}, and no daemon answers on {}",
+                        settings.pause_file.display(),
+                        settings.listen
+                    );
+                    eprintln!("help: `pkill -USR1 plimsoll` pauses it too");
+                    Ok(exit::INTERNAL)
+                }
+            }
+        }
+    }
+}
+
+/// Releases the kill switch.
+pub(super) fn resume(args: &ConfigArg) -> anyhow::Result<u8> {
+    let settings = match settings(args) {
+        Ok(settings) => settings,
+        Err(code) => return Ok(code),
+    };
+    match pause::remove(&settings.pause_file) {
+        Ok(()) => {
+            out::print("load is released\n")?;
+            Ok(0)
+        }
+        Err(error) => match post(&settings, "/api/v1/resume", None) {
+            Ok((status, _)) if status < 300 => {
+                out::print("load is released\n")?;
+                Ok(0)
+            }
+            _ => {
+                eprintln!(
+                    "error: failed to remove {}: {error}, and no daemon answers on {}",
+                    settings.pause_file.display(),
+                    settings.listen
+                );
+                Ok(exit::INTERNAL)
+            }
+        },
+    }
+}
+
+fn settings(config: &ConfigArg) -> Result<DaemonSettings, u8> {
+    check::load(config, &Overrides::default(), None).map(|loaded| loaded.settings.daemon)
+}
+
+fn post(settings: &DaemonSettings, path: &str, body: Option<String>) -> anyhow::Result<(u16, String)> {
+    let mut address = settings.listen;
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr =
+            if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        address = SocketAddr::new(loopback, address.port());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let mut request = client.post(format!("http://{address}{path}"));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await?))
+    })
+}
+
+fn encode(text: &str) -> String {
+    let mut out = String::new();
+    crate::model::template::percent_encode(text, &mut out);
+    out
+}
+
+/// The sentence in an answer of the API.
+fn text_of(body: &str) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let found = json.as_ref().and_then(|json| {
+        let run = json.get("run_id").and_then(|id| id.as_str()).map(|id| format!("run {id} has started"));
+        run.or_else(|| json.get("error").and_then(|error| error.as_str()).map(ToOwned::to_owned))
+    });
+    found.unwrap_or_else(|| body.trim().to_owned())
+}

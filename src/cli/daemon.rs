@@ -1,0 +1,35 @@
+//! `plimsoll daemon`.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{args::DaemonArgs, check, exit};
+use crate::{config::Overrides, daemon::shell::Daemon, model::clock::SystemClock, telemetry::log};
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
+    let loaded = match check::load(&args.config, &Overrides::default(), None) {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    if let Err(why) = log::init(args.log_format) {
+        eprintln!("error: {why}");
+        return Ok(exit::CONFIG);
+    }
+    // Two workers: one for the control loop, one for what it spawns.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let daemon = Daemon::start(loaded.settings, Arc::new(SystemClock)).await?;
+        let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            files = files.join(", "),
+            "listening on http://{}",
+            daemon.address
+        );
+        daemon.run(Arc::new(Notify::new())).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended.map(|()| 0)
+}

@@ -1,0 +1,244 @@
+//! `plimsoll run`: scenarios now, in this process, with what they came to as the exit code.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{args::RunArgs, check, exit, out, progress::Progress, select, summary};
+use crate::{
+    config::Loaded,
+    daemon::{control::GOOD_RUNS, pause},
+    judge::{self, History},
+    load::{
+        gate::Gate,
+        plan,
+        run::{self, RunEvent, RunHandle, RunRequest},
+    },
+    model::{
+        Name,
+        clock::{Clock, SystemClock},
+        run::{RunSummary, Trigger, Verdict},
+        scenario::Scenario,
+    },
+    store::{Store, rows::Batch},
+};
+
+/// How often the kill switch's file is looked for.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Runs what was asked for.
+pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
+    let loaded = match check::load(&args.config, &args.overrides.overrides(), args.scenario.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    let chosen = match choose(args, &loaded.settings.scenarios) {
+        Ok(chosen) => chosen,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            return Ok(exit::CONFIG);
+        }
+    };
+    if let Some(reason) = pause::reason(&loaded.settings.daemon.pause_file) {
+        eprintln!("error: all load is paused: {reason}");
+        eprintln!("help: `plimsoll resume` releases it");
+        return Ok(exit::CONFIG);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let store = open_history(&loaded, args.quiet);
+    let runs = runtime.block_on(run_all(args, &loaded, &chosen, store.as_ref()))?;
+    if let Some(path) = &args.json {
+        write_json(path, &runs, args.scenario.is_some())?;
+    }
+    if args.notify || loaded.settings.alerts.from_cli {
+        runtime.block_on(super::notify::tell(&loaded, &runs, store))?;
+    }
+    Ok(runs.iter().map(|run| run.verdict).max_by_key(|verdict| weight(*verdict)).map_or(0, judge::exit_code))
+}
+
+/// Of several runs, the exit code is that of the worst.
+fn weight(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::NoData => 1,
+        Verdict::Invalid => 2,
+        Verdict::Fail => 3,
+        Verdict::Interrupted => 4,
+    }
+}
+
+fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, String> {
+    if let Some(name) = &args.scenario {
+        let found = all.iter().find(|scenario| *scenario.name == **name).cloned();
+        let known = || all.iter().map(|scenario| &*scenario.name).collect::<Vec<_>>();
+        return found.map(|scenario| vec![scenario]).ok_or_else(|| {
+            let near = judge::suggest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            format!("there is no scenario `{name}`{near} There are: {}", known().join(", "))
+        });
+    }
+    let Some(text) = &args.select else { return Ok(all.to_vec()) };
+    let wanted = select::parse(text)?;
+    let chosen: Vec<_> = all.iter().filter(|scenario| wanted.holds(&scenario.labels)).cloned().collect();
+    if chosen.is_empty() {
+        let mut labels: Vec<&str> = all.iter().flat_map(|scenario| &scenario.labels).map(|label| &**label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        return Err(format!("no scenario has labels that fit `{text}`; the labels are: {}", labels.join(", ")));
+    }
+    Ok(chosen)
+}
+
+/// The history of runs: in the data directory if it may be written there, else in the user's state directory; a run
+/// without history is still a run.
+fn open_history(loaded: &Loaded, quiet: bool) -> Option<Store> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(std::path::PathBuf::from);
+    let state = state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
+    let mut tried = Vec::new();
+    for dir in
+        [Some(loaded.settings.daemon.data_dir.clone()), state.map(|state| state.join("plimsoll"))].into_iter().flatten()
+    {
+        match Store::open(&dir, SystemClock.now().wall) {
+            Ok(opened) => {
+                opened.notes.iter().for_each(|note| eprintln!("note: {note}"));
+                return Some(opened.store);
+            }
+            Err(error) => tried.push(error.to_string()),
+        }
+    }
+    if !quiet {
+        eprintln!("note: this run is kept in no history: {}", tried.join("; "));
+    }
+    None
+}
+
+async fn run_all(
+    args: &RunArgs,
+    loaded: &Loaded,
+    chosen: &[Arc<Scenario>],
+    store: Option<&Store>,
+) -> anyhow::Result<Vec<RunSummary>> {
+    let gate = Gate::new(&loaded.settings.policy);
+    let mut done = Vec::new();
+    for (index, scenario) in chosen.iter().enumerate() {
+        let history = history_of(store, scenario).await;
+        let request = RunRequest {
+            run_id: uuid::Uuid::now_v7().to_string().into(),
+            scenario: scenario.clone(),
+            trigger: Trigger::Manual,
+            due: now(),
+            history: Arc::new(history),
+            policy: Arc::new(loaded.settings.policy.clone()),
+            gate: gate.clone(),
+            redactor: loaded.settings.redact.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        let run = one(args, loaded, request).await?;
+        if let Some(store) = store {
+            let batch = Batch { runs: vec![run.clone()], ..Batch::default() };
+            if let Err(error) = store.commit(batch).await {
+                eprintln!("note: this run is kept in no history: {error}");
+            }
+        }
+        if !args.quiet {
+            let blank = if index > 0 { "\n" } else { "" };
+            let text = format!("{blank}{}", summary::text(&run, out::colour()));
+            if args.json.as_deref() == Some(Path::new("-")) { eprint!("{text}") } else { out::print(&text)? }
+        }
+        let stopped = run.verdict == Verdict::Interrupted;
+        done.push(run);
+        if stopped {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+async fn history_of(store: Option<&Store>, scenario: &Scenario) -> History {
+    let units = crate::load::report::stat_units(scenario).into_iter().map(|(name, (unit, _))| (name, unit)).collect();
+    let mut history = History { units, ..History::default() };
+    if let Some(store) = store {
+        let name: Name = scenario.name.clone();
+        history.previous = store.recent_runs(Some(name.clone()), 1).await.ok().and_then(|runs| runs.into_iter().next());
+        history.good = store.last_good(name, GOOD_RUNS as u32).await.unwrap_or_default();
+    }
+    history
+}
+
+/// One run with its progress. The first signal drains it, the second cuts it; so does the kill switch's file.
+async fn one(args: &RunArgs, loaded: &Loaded, request: RunRequest) -> anyhow::Result<RunSummary> {
+    let mut progress = Progress::new(&request.scenario.name, &plan::outline(&request.scenario), args.quiet);
+    let gate = request.gate.clone();
+    let (events, mut inbox) = mpsc::channel(1024);
+    let handle = run::spawn(request, events).context("failed to start a thread for the run")?;
+    let mut signals = Signals::new()?;
+    let mut looks = tokio::time::interval(LOOK);
+    let mut stops = 0u32;
+    loop {
+        tokio::select! {
+            event = inbox.recv() => match event {
+                Some(RunEvent::Second { data, active, .. }) => progress.second(&data, active),
+                Some(RunEvent::Ended(run)) => {
+                    progress.finish();
+                    handle.join();
+                    return Ok(*run);
+                }
+                None => anyhow::bail!("the run ended without a result; this is a fault of Plimsoll"),
+            },
+            () = signals.next() => {
+                stops += 1;
+                stop(&handle, stops);
+            }
+            _ = looks.tick() => {
+                if !gate.is_paused() && loaded.settings.daemon.pause_file.exists() {
+                    gate.set_paused(true);
+                    handle.drain();
+                }
+            }
+        }
+    }
+}
+
+fn stop(handle: &RunHandle, stops: u32) {
+    if stops == 1 {
+        eprintln!("stopping: nothing new is sent, what is in flight may finish; once more to cut it");
+        handle.drain();
+    } else {
+        handle.cut();
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+fn write_json(path: &Path, runs: &[RunSummary], single: bool) -> anyhow::Result<()> {
+    let text = match runs {
+        [run] if single => serde_json::to_string_pretty(run)?,
+        runs => serde_json::to_string_pretty(runs)?,
+    };
+    if path == Path::new("-") {
+        out::print(&format!("{text}\n"))?;
+    } else {
+        fs::write(path, format!("{text}\n")).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    SystemClock.now().wall
+}

@@ -1,0 +1,87 @@
+//! The mailer's thread: SMTP has its own runtime, so that no relay ever delays a probe.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::{committer::Bells, event::Event};
+use crate::{
+    alert::deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
+    model::{clock::Clock, settings::Receiver},
+    store::{
+        Store,
+        rows::{MailResult, OutboxMail},
+    },
+};
+
+/// The channel's name in metrics.
+pub const CHANNEL: &str = "email";
+
+impl Outbox for Store {
+    async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxMail>, OutboxError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        Self::due_mails(self, now, limit).await.map_err(|error| OutboxError(error.to_string()))
+    }
+
+    async fn next_mail_at(&self) -> Result<Option<Timestamp>, OutboxError> {
+        Self::next_mail_at(self).await.map_err(|error| OutboxError(error.to_string()))
+    }
+
+    async fn mail_result(&self, id: i64, result: MailResult, now: Timestamp) -> Result<(), OutboxError> {
+        Self::mail_result(self, id, result, now).await.map_err(|error| OutboxError(error.to_string()))
+    }
+}
+
+/// Starts the thread; it ends within about two seconds after `stop` became true.
+pub fn start(
+    store: Store,
+    receivers: Arc<[Receiver]>,
+    bells: Bells,
+    clock: Arc<dyn Clock>,
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("mailer".to_owned()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+            tracing::error!("failed to start a runtime for the mailer; mails stay in the outbox");
+            return;
+        };
+        let (_keep, receivers) = watch::channel(receivers);
+        let (events, outbox) = (bells.events.clone(), bells.outbox.clone());
+        let delivery = Delivery {
+            outbox: Arc::new(store),
+            receivers,
+            wake: bells.mailer,
+            stop,
+            clock,
+            on_event: Arc::new(move |event| tell(&events, &outbox, &event)),
+            patience: None,
+        };
+        runtime.block_on(delivery.run());
+    })
+}
+
+fn tell(events: &mpsc::Sender<Event>, outbox: &Notify, event: &DeliveryEvent) {
+    let seconds = event.latency.as_secs_f64();
+    match event.result {
+        DeliveryResult::Sent => {
+            tracing::info!(receiver = &*event.receiver, kind = event.kind, seconds, "mail accepted by the relay")
+        }
+        DeliveryResult::Abandoned => {}
+        DeliveryResult::Retry => tracing::warn!(
+            receiver = &*event.receiver,
+            kind = event.kind,
+            why = event.text,
+            "mail not sent yet; it will be tried again"
+        ),
+        DeliveryResult::Dead => {
+            tracing::error!(receiver = &*event.receiver, kind = event.kind, why = event.text, "mail given up")
+        }
+    }
+    let result: Result<Duration, &'static str> = match event.reason {
+        None => Ok(event.latency),
+        Some(reason) => Err(reason.as_str()),
+    };
+    let _full = events.try_send(Event::Delivered { channel: CHANNEL.into(), result }).is_err();
+    outbox.notify_one();
+}
