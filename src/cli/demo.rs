@@ -83,8 +83,8 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
     let daemon = Daemon::start(loaded.settings, Arc::new(SystemClock)).await?;
     let page = format!("http://{}", daemon.address);
     story.intro(&page, &path, &mails, &shop.url())?;
-    let stop = Arc::new(Notify::new());
-    let running = tokio::spawn(daemon.run(stop.clone()));
+    let ending = Arc::new(Notify::new());
+    let running = tokio::spawn(daemon.run(ending.clone()));
     let told = tokio::select! {
         told = story.tell(&shop, &sink, &mails, &page) => told,
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -93,7 +93,7 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
     if told.is_ok() && !args.once {
         let _ended = tokio::signal::ctrl_c().await;
     }
-    stop.notify_one();
+    ending.notify_one();
     running.await??;
     sink.stop().await;
     shop.stop().await;
@@ -104,7 +104,7 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
 fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
     let any = SocketAddr::new(wanted.ip(), 0);
     let socket = TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any));
-    Ok(socket.and_then(|socket| socket.local_addr()).with_context(|| format!("failed to listen on {}", wanted.ip()))?)
+    socket.and_then(|socket| socket.local_addr()).with_context(|| format!("failed to listen on {}", wanted.ip()))
 }
 
 struct Story {
