@@ -199,12 +199,12 @@ impl Memory {
 }
 
 impl Outbox for Memory {
-    async fn due_mails(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxMail>, OutboxError> {
+    async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxMail>, OutboxError> {
         let mails = self.mails.lock().expect("no holder panics");
         let mut threads = std::collections::BTreeSet::new();
         let queued = mails.values().filter(|mail| mail.state == MailState::Queued);
         let heads = queued.filter(|mail| threads.insert((mail.mail.incident.clone(), mail.mail.recipient.clone())));
-        Ok(heads.filter(|mail| mail.not_before <= now).take(limit as usize).cloned().collect())
+        Ok(heads.filter(|mail| mail.not_before <= now).take(limit).cloned().collect())
     }
 
     async fn next_mail_at(&self) -> Result<Option<Timestamp>, OutboxError> {
