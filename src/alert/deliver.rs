@@ -21,7 +21,10 @@ use tokio::{
 
 use crate::{
     model::{Name, clock::Clock, settings::Receiver},
-    store::rows::{MailResult, OutboxMail},
+    store::{
+        Store, StoreError,
+        rows::{MailResult, OutboxMail},
+    },
 };
 
 use super::{
@@ -32,9 +35,9 @@ use super::{
 /// Conversations at once, per receiver.
 pub const LANE: usize = 4;
 /// Mails fetched at once: more only while all of these wait for lanes that are full.
-const PAGE: usize = 32;
+const PAGE: u32 = 32;
 /// At most this many, however full the lanes are.
-const LONGEST_PAGE: usize = 1024;
+const LONGEST_PAGE: u32 = 1024;
 /// A clock step, a lost notice or a store in trouble costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 /// While due mails wait for something other than the time.
@@ -52,7 +55,7 @@ pub trait Outbox: Send + Sync + 'static {
     fn due_mails(
         &self,
         now: Timestamp,
-        limit: usize,
+        limit: u32,
     ) -> impl Future<Output = Result<Vec<OutboxMail>, OutboxError>> + Send;
 
     /// When the next queued mail is due; it may have been due before.
@@ -65,6 +68,26 @@ pub trait Outbox: Send + Sync + 'static {
         result: MailResult,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), OutboxError>> + Send;
+}
+
+impl Outbox for Store {
+    async fn due_mails(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxMail>, OutboxError> {
+        Store::due_mails(self, now, limit).await.map_err(OutboxError::from)
+    }
+
+    async fn next_mail_at(&self) -> Result<Option<Timestamp>, OutboxError> {
+        Store::next_mail_at(self).await.map_err(OutboxError::from)
+    }
+
+    async fn mail_result(&self, id: i64, result: MailResult, now: Timestamp) -> Result<(), OutboxError> {
+        Store::mail_result(self, id, result, now).await.map_err(OutboxError::from)
+    }
+}
+
+impl From<StoreError> for OutboxError {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 /// What came of an attempt, for metrics and the log.
@@ -221,7 +244,7 @@ impl<O: Outbox> Delivery<O> {
                     return;
                 }
             };
-            let full = due.len() >= limit;
+            let full = due.len() >= limit as usize;
             let mut threads = BTreeSet::new();
             let mut started = false;
             for mail in due {

@@ -2,36 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{committer::Bells, event::Event};
 use crate::{
-    alert::deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
+    alert::deliver::{Delivery, DeliveryEvent, DeliveryResult},
     model::{clock::Clock, settings::Receiver},
-    store::{
-        Store,
-        rows::{MailResult, OutboxMail},
-    },
+    store::Store,
 };
 
 /// The channel's name in metrics.
 pub const CHANNEL: &str = "email";
-
-impl Outbox for Store {
-    async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxMail>, OutboxError> {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        Self::due_mails(self, now, limit).await.map_err(|error| OutboxError(error.to_string()))
-    }
-
-    async fn next_mail_at(&self) -> Result<Option<Timestamp>, OutboxError> {
-        Self::next_mail_at(self).await.map_err(|error| OutboxError(error.to_string()))
-    }
-
-    async fn mail_result(&self, id: i64, result: MailResult, now: Timestamp) -> Result<(), OutboxError> {
-        Self::mail_result(self, id, result, now).await.map_err(|error| OutboxError(error.to_string()))
-    }
-}
 
 /// Starts the thread; it ends within about two seconds after `stop` became true.
 pub fn start(

@@ -15,13 +15,15 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    backoff,
-    deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
     fixtures::{email, t},
-    relay::{Relay, Reply, Reply::Say, Script},
-    smtp::{self, Class, Patience, Reason},
+    relay::{Heard, Relay, Reply, Reply::Say, Script},
 };
 use crate::{
+    alert::{
+        backoff,
+        deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
+        smtp::{self, Class, Patience, Reason},
+    },
     model::{
         clock::{Clock, ManualClock, mono},
         settings::{EmailSettings, Receiver, SmtpTls},
@@ -197,12 +199,12 @@ impl Memory {
 }
 
 impl Outbox for Memory {
-    async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxMail>, OutboxError> {
+    async fn due_mails(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxMail>, OutboxError> {
         let mails = self.mails.lock().expect("no holder panics");
         let mut threads = std::collections::BTreeSet::new();
         let queued = mails.values().filter(|mail| mail.state == MailState::Queued);
         let heads = queued.filter(|mail| threads.insert((mail.mail.incident.clone(), mail.mail.recipient.clone())));
-        Ok(heads.filter(|mail| mail.not_before <= now).take(limit).cloned().collect())
+        Ok(heads.filter(|mail| mail.not_before <= now).take(limit as usize).cloned().collect())
     }
 
     async fn next_mail_at(&self) -> Result<Option<Timestamp>, OutboxError> {
@@ -368,7 +370,7 @@ async fn mails_of_one_thread_go_in_order() {
     post.event().await;
     post.event().await;
     post.end().await;
-    let bytes: Vec<_> = relay.heard().iter().map(super::relay::Heard::message).collect();
+    let bytes: Vec<_> = relay.heard().iter().map(Heard::message).collect();
     assert_eq!(bytes, [to_oncall().bytes, second.bytes]);
 }
 
