@@ -130,7 +130,9 @@ fn line_masks(line: &str, offset: usize, masks: &mut Vec<Range<usize>>) -> bool 
         let rest = &line[all.end()..];
         let value = rest.trim_start();
         let start = all.end() + rest.len() - value.len();
-        if only_references(value.trim_matches(['"', '\'', '}', ']', ' '])) {
+        // `"${secret.x}"}]` ends the brackets around it too.
+        let mut shorter = std::iter::successors(Some(value.trim_end()), |text| text.strip_suffix(['}', ']']));
+        if shorter.any(|text| only_references(text.trim_matches(['"', '\'', ' ']))) {
             continue;
         }
         below = value.is_empty() || value.starts_with(['|', '>', '&', '"', '\'']);
@@ -199,5 +201,6 @@ mod tests {
         check("secret: |\n  one\n  two\nb: 1", "secret: |\n  ***\n  ***\nb: 1".replace(": |", ": ***").as_str());
         check("smtp: \"smtp://me:hunter2@mail\"", "smtp: \"smtp://***@mail\"");
         check("password: ${secret.x}", "password: ${secret.x}");
+        check("a: [{password: \"${secret.x}\"}]", "a: [{password: \"${secret.x}\"}]");
     }
 }

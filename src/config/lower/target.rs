@@ -5,7 +5,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{At, Lower, Scope, origin};
 use crate::{
     config::{check::short, expr, mask, raw},
-    http::address,
     model::{
         Name,
         outcome::Outcome,
@@ -108,7 +107,7 @@ impl Lower<'_> {
     }
 
     fn allowed(&mut self, at: &At, base: &BaseUrl, policy: &Policy) {
-        let origin = address::origin(base);
+        let origin = origin::shown(base);
         if let Some(why) = origin::forbidden(&base.host) {
             self.error(
                 at,
