@@ -2,6 +2,7 @@
 
 mod components;
 mod config;
+mod dead;
 mod deploy;
 mod practice;
 mod support;
