@@ -5,5 +5,6 @@ mod config;
 mod dead;
 mod deploy;
 mod practice;
+mod stop;
 mod support;
 mod tidy;
