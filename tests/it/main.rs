@@ -2,7 +2,9 @@
 
 mod components;
 mod config;
+mod dead;
 mod deploy;
 mod practice;
+mod stop;
 mod support;
 mod tidy;
