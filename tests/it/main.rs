@@ -3,6 +3,7 @@
 mod components;
 mod config;
 mod deploy;
+mod e2e;
 mod practice;
 mod support;
 mod tidy;
