@@ -4,6 +4,7 @@ mod components;
 mod config;
 mod deploy;
 mod e2e;
+mod kill;
 mod practice;
 mod support;
 mod tidy;
