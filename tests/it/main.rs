@@ -4,6 +4,8 @@ mod components;
 mod config;
 mod dead;
 mod deploy;
+mod e2e;
+mod kill;
 mod practice;
 mod stop;
 mod support;
