@@ -3,6 +3,7 @@
 mod components;
 mod config;
 mod deploy;
+mod docs;
 mod practice;
 mod support;
 mod tidy;
