@@ -69,7 +69,7 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
     let mails = dir.join("mails");
     fs::create_dir_all(&mails).with_context(|| format!("failed to make {}", mails.display()))?;
     let sink = smtp_sink::start((Ipv4Addr::LOCALHOST, 0).into(), Some(mails.clone())).await?;
-    let listen = free(args.listen);
+    let listen = free(args.listen)?;
     let path = dir.join("plimsoll.yaml");
     let text = CONFIG
         .replace("@LISTEN@", &listen.to_string())
@@ -83,8 +83,8 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
     let daemon = Daemon::start(loaded.settings, Arc::new(SystemClock)).await?;
     let page = format!("http://{}", daemon.address);
     story.intro(&page, &path, &mails, &shop.url())?;
-    let stop = Arc::new(Notify::new());
-    let running = tokio::spawn(daemon.run(stop.clone()));
+    let ending = Arc::new(Notify::new());
+    let running = tokio::spawn(daemon.run(ending.clone()));
     let told = tokio::select! {
         told = story.tell(&shop, &sink, &mails, &page) => told,
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -93,19 +93,18 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
     if told.is_ok() && !args.once {
         let _ended = tokio::signal::ctrl_c().await;
     }
-    stop.notify_one();
+    ending.notify_one();
     running.await??;
     sink.stop().await;
     shop.stop().await;
     told.map(|()| 0)
 }
 
-/// `wanted`, or a free port where it is taken.
-fn free(wanted: SocketAddr) -> SocketAddr {
-    match TcpListener::bind(wanted) {
-        Ok(_) => wanted,
-        Err(_) => SocketAddr::new(wanted.ip(), 0),
-    }
+/// `wanted`, or a free port of the same address where it is taken.
+fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let any = SocketAddr::new(wanted.ip(), 0);
+    let socket = TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any));
+    socket.and_then(|socket| socket.local_addr()).with_context(|| format!("failed to listen on {}", wanted.ip()))
 }
 
 struct Story {
@@ -152,14 +151,8 @@ impl Story {
         let mail = received.get(n as usize - 1).context("the mail is no longer kept")?;
         let text = String::from_utf8_lossy(&mail.raw);
         let subject = text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("(no subject)");
-        Ok(format!("{subject}\n       {}", newest(mails).display()))
+        Ok(format!("{subject}\n       {}", mails.join(format!("{n:05}.eml")).display()))
     }
-}
-
-/// The file written last.
-fn newest(dir: &Path) -> PathBuf {
-    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    files.max().unwrap_or_else(|| dir.to_owned())
 }
 
 /// The demo's directory; removed at the end unless the user named it.

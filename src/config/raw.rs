@@ -128,6 +128,7 @@ pub(crate) struct Policy {
 /// Where a secret is read from: exactly one of the three.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the words of the language")]
 pub(crate) struct Secret {
     /// An environment variable.
     pub(crate) from_env: Option<String>,

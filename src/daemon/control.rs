@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    event::{Effect, Event, Start},
+    event::{Effect, Event, NamedReading, Start},
     view::Outbox,
 };
 use crate::{
@@ -157,7 +157,9 @@ impl Control {
         for alert in control.alerts.views() {
             control.metrics.alert_state(&alert.scenario, &alert.alert, alert.state.as_str());
         }
-        missed.into_iter().for_each(|skip| control.skip(&skip, now));
+        for skip in &missed {
+            control.skip(skip, now);
+        }
         control.after(now);
         let effects = control.done();
         (control, effects)
@@ -356,7 +358,7 @@ impl Control {
         }
     }
 
-    fn readings(&mut self, target: &Name, readings: Vec<(Name, Result<(f64, Unit), &'static str>)>) {
+    fn readings(&mut self, target: &Name, readings: Vec<NamedReading>) {
         let fault = readings.iter().find_map(|(_, reading)| reading.as_ref().err().copied());
         self.metrics.target_poll(target, fault.map_or(Ok(()), Err));
         for (stat, reading) in readings {

@@ -187,7 +187,7 @@ impl Daemon {
                 _ = terminate.recv() => Some(Event::Stop),
                 _ = interrupt.recv() => Some(Event::Stop),
                 () = stop.notified() => Some(Event::Stop),
-                _ = pause.recv() => self.pause("SIGUSR1"),
+                _ = pause.recv() => Some(self.pause("SIGUSR1")),
                 _ = resume.recv() => self.resume(),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(event) = self.run_events.1.recv() => Some(Event::Run(event)),
@@ -301,11 +301,11 @@ impl Daemon {
         }
     }
 
-    fn pause(&self, reason: &str) -> Option<Event> {
+    fn pause(&self, reason: &str) -> Event {
         if let Err(error) = self.switch.throw(reason) {
             tracing::error!(%error, "load is paused, but the file that keeps it so over a restart cannot be written");
         }
-        Some(Event::Pause { reason: self.switch.reason().unwrap_or_else(|| reason.to_owned()) })
+        Event::Pause { reason: self.switch.reason().unwrap_or_else(|| reason.to_owned()) }
     }
 
     fn resume(&self) -> Option<Event> {
@@ -328,7 +328,7 @@ impl Daemon {
             Command::Pause { reason, reply } => {
                 let event = self.pause(&reason);
                 let _gone = reply.send(Ok(())).is_err();
-                return event;
+                return Some(event);
             }
             Command::Resume { reply } => {
                 let event = self.resume();
