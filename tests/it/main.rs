@@ -4,6 +4,7 @@ mod components;
 mod config;
 mod dead;
 mod deploy;
+mod docs;
 mod e2e;
 mod kill;
 mod practice;
