@@ -96,6 +96,11 @@ impl Plimsoll {
         output
     }
 
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("plimsoll.yaml")
+    }
+
     /// Its data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
