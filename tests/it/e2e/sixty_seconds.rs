@@ -154,7 +154,7 @@ fn outcomes(counters: &Counters) -> BTreeMap<&str, u64> {
 
 /// (b) Prometheus never saw it down, and has what the run and `/metrics` have.
 async fn scraped(daemon: &Plimsoll, prometheus: &Prometheus, run: &Value, ended: Timestamp) {
-    let fresh = ended.as_second() as f64 + 3.0;
+    let fresh = ended.as_second() as f64 + 5.0;
     wait_until("a scrape after the end", PATIENCE, async || {
         prometheus.raw_last("up").await.first().filter(|sample| sample.at >= fresh).map(drop)
     })
@@ -212,7 +212,7 @@ fn counters(text: &str) -> Counters {
 
 /// (c) The OTLP receiver has the same counters.
 async fn pushed(daemon: &Plimsoll, otlp: &OtlpReceiver, ended: Timestamp) {
-    let fresh = (ended.as_second() as u64 + 3) * 1_000_000_000;
+    let fresh = (ended.as_second() as u64 + 5) * 1_000_000_000;
     let sustained = [("scenario", "sustained")];
     wait_until("an export after the end", PATIENCE, async || {
         otlp.last("plimsoll.arrivals", &sustained).first().filter(|point| point.at >= fresh).map(drop)
