@@ -15,13 +15,15 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    backoff,
-    deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
     fixtures::{email, t},
-    relay::{Relay, Reply, Reply::Say, Script},
-    smtp::{self, Class, Patience, Reason},
+    relay::{Heard, Relay, Reply, Reply::Say, Script},
 };
 use crate::{
+    alert::{
+        backoff,
+        deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
+        smtp::{self, Class, Patience, Reason},
+    },
     model::{
         clock::{Clock, ManualClock, mono},
         settings::{EmailSettings, Receiver, SmtpTls},
@@ -368,7 +370,7 @@ async fn mails_of_one_thread_go_in_order() {
     post.event().await;
     post.event().await;
     post.end().await;
-    let bytes: Vec<_> = relay.heard().iter().map(super::relay::Heard::message).collect();
+    let bytes: Vec<_> = relay.heard().iter().map(Heard::message).collect();
     assert_eq!(bytes, [to_oncall().bytes, second.bytes]);
 }
 
