@@ -26,6 +26,7 @@ use crate::{
     model::{
         Name,
         clock::{self, Clock},
+        scenario::Scenario,
         settings::Settings,
     },
     store::Store,
@@ -162,8 +163,7 @@ impl Daemon {
             if matches!(event, Some(Event::Stop)) && deadline.is_none() {
                 tracing::info!(runs = self.runs.len(), "stopping: nothing new is sent, what is in flight may finish");
                 tell_systemd(&[sd_notify::NotifyState::Stopping]);
-                let longest = self.settings.scenarios.iter().map(|scenario| grace(scenario)).max().unwrap_or_default();
-                deadline = Some(clock::mono() + longest + FAREWELL);
+                deadline = Some(clock::mono() + self.longest_stop() + FAREWELL);
             }
             if self.turn(event).await {
                 break;
@@ -171,6 +171,15 @@ impl Daemon {
         }
         self.farewell().await;
         Ok(())
+    }
+
+    /// How long runs may take to end once they are told to: the grace of the requests in flight, then the hooks.
+    fn longest_stop(&self) -> Duration {
+        let stop = |scenario: &Arc<Scenario>| {
+            let hooks = if scenario.after.is_empty() { Duration::ZERO } else { run::HOOKS_AFTER_STOP };
+            grace(scenario) + hooks
+        };
+        self.settings.scenarios.iter().map(stop).max().unwrap_or_default()
     }
 
     /// Hands in `event` and what else has come meanwhile; true when everything is over.

@@ -37,6 +37,8 @@ struct State {
     /// No new step either.
     draining: Cell<bool>,
     cut: Cell<bool>,
+    /// No hooks either.
+    abandoned: Cell<bool>,
     cause: Cell<Option<Cause>>,
     changed: Notify,
 }
@@ -66,6 +68,13 @@ impl Stop {
         self.0.changed.notify_waiters();
     }
 
+    /// What is unanswered is given up now, hooks included: a person asked twice.
+    pub fn abandon(&self) {
+        self.0.abandoned.set(true);
+        self.drain(Cause::Person);
+        self.cut();
+    }
+
     /// Whether no new iteration may start.
     pub fn is_over(&self) -> bool {
         self.0.over.get()
@@ -76,9 +85,9 @@ impl Stop {
         self.0.draining.get()
     }
 
-    /// Whether what is unanswered is given up.
-    pub fn is_cut(&self) -> bool {
-        self.0.cut.get()
+    /// Whether hooks are given up too.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.abandoned.get()
     }
 
     /// Who ended the run early.
@@ -106,6 +115,11 @@ impl Stop {
         self.wait(|state| state.cut.get()).await;
     }
 
+    /// Until hooks are given up too.
+    pub async fn wait_abandoned(&self) {
+        self.wait(|state| state.abandoned.get()).await;
+    }
+
     async fn wait(&self, reached: impl Fn(&State) -> bool) {
         loop {
             let changed = self.0.changed.notified();
@@ -122,10 +136,7 @@ impl Stop {
             match *orders.borrow_and_update() {
                 Order::Run => {}
                 Order::Drain => self.drain(Cause::Person),
-                Order::Cut => {
-                    self.drain(Cause::Person);
-                    self.cut();
-                }
+                Order::Cut => self.abandon(),
             }
             if orders.changed().await.is_err() {
                 return;

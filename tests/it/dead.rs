@@ -120,21 +120,19 @@ const WAYS: [&str; 6] = ["refused", "black_holed", "hanging", "hanging_midway", 
 
 /// One target and one scenario for each way of being dead, each named after it.
 fn six_ways(sink: &Sink, addresses: [SocketAddr; 6]) -> String {
-    let mut text = alerts(sink, "2s") + "targets:\n";
-    for (way, addr) in WAYS.iter().zip(addresses) {
-        text += &format!("  {way}: {{base_url: \"http://{addr}\", http: {{timeout: 1s, connect_timeout: 1s}}}}\n");
-    }
-    text += "scenarios:\n";
-    for way in WAYS {
-        let (every, load) = match way {
+    let targets = WAYS.iter().zip(addresses).map(|(way, addr)| {
+        format!("  {way}: {{base_url: \"http://{addr}\", http: {{timeout: 1s, connect_timeout: 1s}}}}\n")
+    });
+    let scenarios = WAYS.iter().map(|way| {
+        let (every, load) = match *way {
             "hanging_midway" => ("8s", "constant-arrival-rate, rate: 20/s, duration: 3s, graceful_stop: 1s"),
             _ => ("3s", "probe"),
         };
-        text += &format!(
-            "  {way}:\n    target: {way}\n    schedule: {{every: {every}}}\n    load: {{executor: {load}}}\n    steps: [{{get: /work}}]\n"
-        );
-    }
-    text
+        let (schedule, load) = (format!("{{every: {every}}}"), format!("{{executor: {load}}}"));
+        format!("  {way}: {{target: {way}, schedule: {schedule}, load: {load}, steps: [{{get: /work}}]}}\n")
+    });
+    let (targets, scenarios): (String, String) = (targets.collect(), scenarios.collect());
+    format!("{}targets:\n{targets}scenarios:\n{scenarios}", alerts(sink, "2s"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,11 +206,11 @@ async fn ten_scenarios_of_one_dead_target_are_one_mail() {
     let sink = sink().await;
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let names: Vec<String> = (0..10).map(|number| format!("watch_{number}")).collect();
-    let mut config = alerts(&sink, "6s") + &format!("targets: {{api: {{base_url: \"http://{addr}\"}}}}\nscenarios:\n");
-    for name in &names {
-        config +=
-            &format!("  {name}: {{schedule: {{every: 3s}}, load: {{executor: probe}}, steps: [{{get: /{name}}}]}}\n");
-    }
+    let scenarios = names.iter().map(|name| {
+        format!("  {name}: {{schedule: {{every: 3s}}, load: {{executor: probe}}, steps: [{{get: /{name}}}]}}\n")
+    });
+    let (scenarios, alerts) = (scenarios.collect::<String>(), alerts(&sink, "6s"));
+    let config = format!("{alerts}targets: {{api: {{base_url: \"http://{addr}\"}}}}\nscenarios:\n{scenarios}");
     let daemon = Plimsoll::daemon(&config).await;
     let mails = sink.wait_for(1, LONG).await.expect("a mail");
     let firing = head(&mails[0]);

@@ -1,5 +1,6 @@
 //! Tests on real components: one binary, so that it links once.
 
+mod cli;
 mod components;
 mod config;
 mod dead;

@@ -158,6 +158,69 @@ async fn a_second_sigterm_cuts() {
     assert_eq!(runs[0]["sent"], runs[0]["outcomes"]["interrupted"]);
 }
 
+/// The daemon on a target that hangs: its statistics and its hooks never answer either.
+async fn stuck(after: &str) -> (Target, Plimsoll) {
+    let target = practice(json!({"hang": true})).await;
+    let stats = "{gauges: {queued: {get: /queue/stats, json: \"$.queued\"}}}";
+    let http = "http: {timeout: 2s, connect_timeout: 1s";
+    let config = sustained(&target, "2s", "per_vu").replace(http, &format!("stats: {stats}, {http}"));
+    let daemon = Plimsoll::daemon(&config.replace("after: [{post: /after}]", after)).await;
+    post(&daemon, "/api/v1/trigger/sustained").await;
+    more(&target, "/work", 20).await;
+    (target, daemon)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_is_in_time_on_a_target_that_hangs() {
+    let (target, mut daemon) = stuck("").await;
+    let (at, began) = (target.now_ms(), mono());
+    daemon.process.signal(Signal::TERM);
+    assert_eq!(daemon.wait_end(PATIENCE).await.code(), Some(0));
+    let took = mono() - began;
+    eprintln!("it ended {took:?} after the signal");
+    assert!(took <= GRACE + Duration::from_secs(2), "{took:?}");
+    assert_silent_after(&target, "/work", at, AFTER_SIGNAL_MS);
+    let runs = documents(&daemon.data());
+    assert_eq!((runs.len(), runs[0]["verdict"].as_str()), (1, Some("interrupted")), "{runs:?}");
+    assert_ledger(&runs[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_hangs_has_five_seconds_or_until_the_second_signal() {
+    for twice in [false, true] {
+        let (target, mut daemon) = stuck("after: [{post: /after, timeout: 50s}, {post: /after}]").await;
+        daemon.process.signal(Signal::TERM);
+        wait_until("the hook", PATIENCE, async || (received(&target, "/after").len() == 1).then_some(())).await;
+        let began = mono();
+        if twice {
+            daemon.process.signal(Signal::TERM);
+        }
+        assert_eq!(daemon.wait_end(PATIENCE).await.code(), Some(0));
+        let took = mono() - began;
+        eprintln!("it ended {took:?} after the hook was sent");
+        assert!(took <= Duration::from_secs(if twice { 2 } else { 7 }), "{took:?}");
+        assert!(twice || took >= Duration::from_secs(4), "{took:?}");
+        let runs = documents(&daemon.data());
+        assert_eq!((runs.len(), runs[0]["verdict"].as_str()), (1, Some("interrupted")), "{runs:?}");
+        assert_eq!(received(&target, "/after").len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_sends_no_further_hook_before_the_load() {
+    let target = practice(json!({"latency": "1s"})).await;
+    let hooks = "before: [{post: /first}, {post: /second}]\n    after: [{post: /after}]";
+    let config = sustained(&target, "2s", "per_vu").replace("after: [{post: /after}]", hooks);
+    let mut daemon = Plimsoll::daemon(&config).await;
+    post(&daemon, "/api/v1/trigger/sustained").await;
+    wait_until("the first hook", PATIENCE, async || (target.log().received == 1).then_some(())).await;
+    daemon.process.signal(Signal::TERM);
+    assert_eq!(daemon.wait_end(PATIENCE).await.code(), Some(0));
+    let paths: Vec<String> = target.log().requests.iter().map(|entry| entry.path.to_string()).collect();
+    assert_eq!(paths, ["/first", "/after"]);
+    assert_eq!(documents(&daemon.data())[0]["verdict"], "interrupted");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_by_hand_that_is_interrupted_exits_105() {
     let target = practice(json!({"latency": "20ms"})).await;
