@@ -22,6 +22,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Finished runs kept in memory while the store cannot be written; beyond it the oldest are given up, and counted.
 const MAX_RUNS_KEPT: usize = 10_000;
 
+/// While mails are on their way, the outbox is read this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Mails shown on the page.
 const MAILS_SHOWN: u32 = 10;
 
@@ -112,16 +115,21 @@ async fn write_all(store: Store, mut jobs: mpsc::Receiver<Job>, bells: Bells) {
 
 /// Reads the outbox for the page whenever its bell rings, until the bell's task is dropped.
 pub async fn watch_outbox(store: Store, bells: Bells) {
-    let mut sent = 0;
+    let (mut sent, mut queued) = (0, 0);
     loop {
         let (counts, mails) = tokio::join!(store.outbox_counts(), store.recent_mails(MAILS_SHOWN));
         if let (Ok(counts), Ok(mails)) = (counts, mails) {
+            queued = counts.queued;
             sent = sent.max(mails.iter().filter(|mail| mail.sent_at.is_some()).count() as u64);
             let view = OutboxView { queued: counts.queued, sent, dead: counts.dead };
             let outbox = Outbox { view, mails: mails.iter().map(MailView::from).collect() };
             tell(&bells.events, Event::Outbox(outbox));
         }
-        bells.outbox.notified().await;
+        // The bell may ring just before the row changes: look again while mails are on their way.
+        tokio::select! {
+            () = bells.outbox.notified() => {}
+            () = tokio::time::sleep(LOOK_AGAIN), if queued > 0 => {}
+        }
     }
 }
 
