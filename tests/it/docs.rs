@@ -1,15 +1,20 @@
+//! The documentation says what the program does: its links, its configurations and its exit codes are tried, and
 //! `docs/configuration.md` is written from the JSON Schema, so that it says what the checker does. `UPDATE=1` writes it
 //! anew; read the difference before committing it.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
-use plimsoll::config::{self, Options};
+use plimsoll::{
+    config::{self, Options},
+    judge,
+    model::run::Verdict,
+};
 use serde_json::{Map, Value as Json};
 
 const PAGE: &str = "docs/configuration.md";
 
 /// Above the tables.
-const INTRO: &str = r#"# Configuration
+const INTRO: &str = r"# Configuration
 
 <!-- Written from the JSON Schema by `UPDATE=1 cargo test --test it docs::`. Change the words in src/config/raw/, not here. -->
 
@@ -25,7 +30,7 @@ One file, `plimsoll.yaml`, says everything. It is looked for as `--config FILE`,
   captured value by its name. `$${` is a literal `${`.
 * An *expression* is a condition, as in `status == 200` or `p95(latency) < 2s`; its grammar is in [expressions.md](expressions.md).
 * Bold keys must be written.
-"#;
+";
 
 #[test]
 fn the_page_is_what_the_schema_says() {
@@ -286,6 +291,46 @@ fn anchor(schema: &Json, name: &str) -> String {
         .chars()
         .filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '_').then_some(c) })
         .collect()
+}
+
+/// What the README shows is accepted: whole files as they are, parts of one with what they leave out.
+#[test]
+fn the_configurations_of_the_readme_load() {
+    let readme = fs::read_to_string("README.md").expect("readable");
+    let blocks: Vec<&str> =
+        readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("a part")).collect();
+    assert!(blocks.len() >= 5, "only {} blocks", blocks.len());
+    for block in blocks {
+        let mut text = block.to_owned();
+        if block.starts_with(' ') {
+            text = format!("scenarios:\n  s:\n    load: {{executor: probe}}\n{text}");
+        }
+        for (key, otherwise) in [
+            ("version:", "version: 1"),
+            ("targets:", "targets: {t: {base_url: \"http://localhost:1\"}}"),
+            ("scenarios:", "scenarios: {s: {load: {executor: probe}, steps: [{get: /}]}}"),
+        ] {
+            if !text.lines().any(|line| line.starts_with(key)) {
+                let _ = writeln!(text, "{otherwise}");
+            }
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("plimsoll.yaml");
+        fs::write(&path, &text).expect("writable");
+        let env = [("SMTP_PASSWORD".to_owned(), "secret".to_owned())].into();
+        let options = Options { path: Some(path), policy_file: None, env, credentials_dir: None };
+        let loaded = config::load(&options).unwrap_or_else(|report| panic!("{text}\n{report}"));
+        assert_eq!(loaded.warnings.warnings(), 0, "{text}\n{}", loaded.warnings);
+    }
+}
+
+#[test]
+fn the_exit_codes_of_the_readme_are_right() {
+    let readme = fs::read_to_string("README.md").expect("readable");
+    for verdict in [Verdict::Pass, Verdict::Fail, Verdict::Invalid, Verdict::NoData, Verdict::Interrupted] {
+        let row = format!("| {verdict} | {} |", judge::exit_code(verdict));
+        assert!(readme.contains(&row), "README.md has no row `{row}`");
+    }
 }
 
 /// Every page that the README and the documentation link to is there.

@@ -100,11 +100,25 @@ const PURE: &[&str] = &[
     "config",
     "http/address",
     "load/plan",
+    "load/report",
+    "load/judging",
+    "store/rows",
     "alert/state",
     "alert/group",
+    "alert/facts",
+    "alert/evidence",
+    "alert/desk",
     "alert/mail",
-    "daemon/control",
+    "alert/backoff",
+    "telemetry/catalogue",
     "telemetry/metrics",
+    "telemetry/series",
+    "web/guard",
+    "web/view",
+    "web/page",
+    "daemon/control",
+    "daemon/event",
+    "daemon/view",
 ];
 
 /// What pure files do not mention.
@@ -118,6 +132,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("#[allow(", &[], "write #[expect(…, reason = \"…\")]: it says when it is no longer needed"),
     ("#![allow(", &[], "write #![expect(…, reason = \"…\")]: it says when it is no longer needed"),
     ("unbounded_channel", &[], "give the channel a bound and count what does not fit"),
+    ("Arc<Mutex<", &[], "give the state one owner; publish it by `watch` or `ArcSwap`"),
     ("println!", &["cli", "practice/command"], "say it with tracing, or return it to the command line"),
 ];
 
