@@ -37,6 +37,10 @@ struct State {
     /// No new step either.
     draining: Cell<bool>,
     cut: Cell<bool>,
+    /// A person, a signal or an abort asked for it: what follows the load gets little time.
+    hurried: Cell<bool>,
+    /// The second signal: nothing follows the load.
+    at_once: Cell<bool>,
     cause: Cell<Option<Cause>>,
     changed: Notify,
 }
@@ -55,6 +59,9 @@ impl Stop {
         if self.0.cause.get().is_none() {
             self.0.cause.set(Some(cause));
         }
+        if cause != Cause::Timeout {
+            self.0.hurried.set(true);
+        }
         self.0.changed.notify_waiters();
     }
 
@@ -64,6 +71,12 @@ impl Stop {
         self.0.draining.set(true);
         self.0.cut.set(true);
         self.0.changed.notify_waiters();
+    }
+
+    /// The cut that does not even leave time for hooks.
+    pub fn cut_at_once(&self) {
+        self.0.at_once.set(true);
+        self.cut();
     }
 
     /// Whether no new iteration may start.
@@ -76,9 +89,9 @@ impl Stop {
         self.0.draining.get()
     }
 
-    /// Whether what is unanswered is given up.
-    pub fn is_cut(&self) -> bool {
-        self.0.cut.get()
+    /// Whether nothing may follow the load.
+    pub fn is_at_once(&self) -> bool {
+        self.0.at_once.get()
     }
 
     /// Who ended the run early.
@@ -106,6 +119,16 @@ impl Stop {
         self.wait(|state| state.cut.get()).await;
     }
 
+    /// Until a person, a signal or an abort asks for the end.
+    pub async fn wait_hurried(&self) {
+        self.wait(|state| state.hurried.get()).await;
+    }
+
+    /// Until nothing may follow the load.
+    pub async fn wait_at_once(&self) {
+        self.wait(|state| state.at_once.get()).await;
+    }
+
     async fn wait(&self, reached: impl Fn(&State) -> bool) {
         loop {
             let changed = self.0.changed.notified();
@@ -124,7 +147,7 @@ impl Stop {
                 Order::Drain => self.drain(Cause::Person),
                 Order::Cut => {
                     self.drain(Cause::Person);
-                    self.cut();
+                    self.cut_at_once();
                 }
             }
             if orders.changed().await.is_err() {
