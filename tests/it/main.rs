@@ -3,6 +3,7 @@
 mod components;
 mod config;
 mod deploy;
+mod engine;
 mod practice;
 mod support;
 mod tidy;
