@@ -4,6 +4,7 @@
 //! one stand in `docs/performance.md`, with the command that makes them.
 
 mod connections;
+mod flow;
 mod ledger;
 mod open_model;
 mod server;
