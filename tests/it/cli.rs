@@ -263,7 +263,7 @@ async fn check_tells_what_the_shipped_configuration_would_do() {
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
     insta::assert_snapshot!(out(&output), @r"
     health  every 5 minutes, UTC, probe on api (http://localhost:8080)
-      1 iterations, at most 1 requests, 1 at once
+      1 iteration
       must hold: p95(latency) < 1s
       must hold: rate(ok) == 100%  (by default)
       must hold: count(ok) > 0  (by default)
@@ -461,7 +461,7 @@ async fn scenarios_are_chosen_by_name_by_label_or_all() {
     check(
         &["run", "--select", "nightly"],
         104,
-        "error: no scenario has labels that fit `nightly`; the labels are: broken, fast, load, slow, smoke",
+        "error: no scenario has labels that fit `nightly`; there are: broken, fast, load, slow, smoke",
     )
     .await;
     check(

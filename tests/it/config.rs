@@ -46,12 +46,9 @@ fn broken_configurations_say_what_is_wrong() {
     assert!(files.len() >= 60, "only {} broken configurations", files.len());
     let mut wrong = Vec::new();
     for path in files {
-        let report = match config::load(&options(&path)) {
-            Ok(_) => {
-                wrong.push(format!("{}: loads without an error", path.display()));
-                continue;
-            }
-            Err(report) => report,
+        let Err(report) = config::load(&options(&path)) else {
+            wrong.push(format!("{}: loads without an error", path.display()));
+            continue;
         };
         let shown = report.to_string(false);
         let coloured = report.to_string(true);
