@@ -263,7 +263,7 @@ async fn check_tells_what_the_shipped_configuration_would_do() {
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
     insta::assert_snapshot!(out(&output), @r"
     health  every 5 minutes, UTC, probe on api (http://localhost:8080)
-      1 iterations, at most 1 requests, 1 at once
+      1 iteration
       must hold: p95(latency) < 1s
       must hold: rate(ok) == 100%  (by default)
       must hold: count(ok) > 0  (by default)
@@ -359,7 +359,7 @@ async fn a_summary_tells_what_a_run_came_to() {
           status 503 Service Unavailable
           {"error":"the practice target was told to answer so"}
 
-    hint: 1 answers were 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.api: classify: [{outcome: rejected, status: 503}]
+    hint: 1 answer was 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.api: classify: [{outcome: rejected, status: 503}]
     "#);
     let quiet = place.run(&["run", "health", "--quiet"]).await;
     assert_eq!((quiet.status.code(), out(&quiet), err(&quiet)), (Some(99), String::new(), String::new()));
@@ -437,6 +437,9 @@ async fn json_on_standard_output_is_json_alone() {
     let more: Vec<&str> = keys(&run).into_iter().filter(|key| !KEYS.contains(key)).collect();
     assert_eq!(more, ["first_failure", "hints"]);
     assert_eq!(run["first_failure"]["status"], 503);
+    let cores = std::thread::available_parallelism().expect("known").get() as f64;
+    let cpu = run["generator"]["cpu_ratio"].as_f64().expect("a share of one core");
+    assert!(0.0 < cpu && cpu <= cores, "{cpu}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -461,7 +464,7 @@ async fn scenarios_are_chosen_by_name_by_label_or_all() {
     check(
         &["run", "--select", "nightly"],
         104,
-        "error: no scenario has labels that fit `nightly`; the labels are: broken, fast, load, slow, smoke",
+        "error: no scenario has labels that fit `nightly`; there are: broken, fast, load, slow, smoke",
     )
     .await;
     check(
