@@ -6,6 +6,7 @@ use crate::{
     judge::ResponseView,
     model::{
         Name,
+        expr::Expect,
         outcome::{Classified, Outcome, fail},
         scenario::{ClassifyRule, OkStatus, ReasonSource, Step},
     },
@@ -27,7 +28,7 @@ const MAX_REASON: usize = 48;
 /// rejections; 2xx is ok; the rest is `failed{status}`), and then the step's `expect`s.
 pub fn classify(step: &Step, rules: &[ClassifyRule], view: &ResponseView<'_>) -> Landing {
     let status = StatusCode::from_u16(view.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let by_status = step.expect.iter().any(|expect| expect.names_status());
+    let by_status = step.expect.iter().any(Expect::names_status);
     let (outcome, reason) = if step_ok(step, status) {
         (Outcome::Ok, "".into())
     } else if let Some(rule) = rules.iter().find(|rule| matches(rule, status, view)) {

@@ -41,13 +41,19 @@ impl Conn {
         self.carried > 0
     }
 
+    /// Whether it was still open when it was last driven.
+    pub fn is_open(&self) -> bool {
+        self.driver.is_some()
+    }
+
     /// What its stream sees.
     pub fn meter(&self) -> Rc<Meter> {
         self.meter.clone()
     }
 
     /// Whether it can carry another request, as far as is known now: an idle connection that the peer has closed
-    /// shows it here, before anything is sent over it.
+    /// shows it here, before anything is sent over it, and so does one that is still sending a request which was
+    /// answered before its end.
     pub async fn usable(&mut self) -> bool {
         let Self { sender, driver, .. } = self;
         // One poll of the driver notices a close that arrived while the connection lay idle.
@@ -57,7 +63,8 @@ impl Conn {
             {
                 *driver = None;
             }
-            Poll::Ready(driver.is_some() && !sender.is_closed())
+            let free = matches!(sender.poll_ready(cx), Poll::Ready(Ok(())));
+            Poll::Ready(driver.is_some() && free)
         })
         .await
     }

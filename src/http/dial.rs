@@ -1,6 +1,12 @@
 //! Opening a connection: name, policy, TCP, TLS, HTTP; each with its time, and its own way to fail.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -46,39 +52,43 @@ pub struct Dialer {
     policy: Arc<Policy>,
     tls: Option<Arc<rustls::ClientConfig>>,
     resolved: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
+    /// Held while a name is being resolved: a burst of connections asks once.
+    resolving: tokio::sync::Mutex<()>,
 }
 
 impl Dialer {
     /// A dialer for `target`. Blocks on reading certificate authorities.
     pub fn new(target: Arc<Target>, policy: Arc<Policy>) -> Result<Self, super::tls::TlsError> {
         let tls = if target.base.https { Some(super::tls::client_config(target.http.ca.as_deref())?) } else { None };
-        Ok(Self { target, policy, tls, resolved: RefCell::new(None) })
+        Ok(Self { target, policy, tls, resolved: RefCell::new(None), resolving: tokio::sync::Mutex::default() })
     }
 
     /// Opens a connection within `connect_timeout`.
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
         let mut times = DialTimes::default();
         let limit = self.target.http.connect_timeout;
-        let result = match tokio::time::timeout(limit, self.open(&mut times)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let reason = if times.connect.is_some() { fail::TLS } else { fail::CONNECT };
-                Err(DialError { reason, detail: format!("no connection to {} within {limit:?}", self.target.base) })
-            }
+        let stage = Cell::new(fail::DNS);
+        let result = tokio::time::timeout(limit, self.open(&mut times, &stage)).await;
+        let late = |_| {
+            let detail = format!("no connection to {} within {limit:?}: stuck at {}", self.target.base, stage.get());
+            Err(DialError { reason: stage.get(), detail })
         };
-        (times, result)
+        (times, result.unwrap_or_else(late))
     }
 
-    async fn open(&self, times: &mut DialTimes) -> Result<Conn, DialError> {
+    /// `stage` says how far it came: the reason, should the time run out.
+    async fn open(&self, times: &mut DialTimes, stage: &Cell<&'static str>) -> Result<Conn, DialError> {
         let addresses = self.resolve(times).await?;
+        stage.set(fail::CONNECT);
         for address in &addresses {
-            address::check_peer(&self.policy, &self.target.base, address.ip()).map_err(refusal)?;
+            address::check_peer(&self.policy, &self.target.base, address.ip()).map_err(|why| refusal(&why))?;
         }
         let start = clock::mono();
         let stream = connect(&addresses, self.target.http.connect_timeout).await?;
         times.connect = Some(clock::mono() - start);
         let peer = stream.peer_addr().map_err(|error| failed(fail::CONNECT, &error))?;
-        address::check_peer(&self.policy, &self.target.base, peer.ip()).map_err(refusal)?;
+        address::check_peer(&self.policy, &self.target.base, peer.ip()).map_err(|why| refusal(&why))?;
+        stage.set(fail::TLS);
         stream.set_nodelay(true).map_err(|error| failed(fail::CONNECT, &error))?;
         let transport = self.secure(stream, times).await?;
         let meter = Rc::new(Meter::default());
@@ -109,10 +119,13 @@ impl Dialer {
             return Ok(vec![SocketAddr::new(ip, base.port)]);
         }
         let start = clock::mono();
-        if let Some((at, addresses)) = &*self.resolved.borrow()
-            && start - *at < self.target.http.dns_ttl
-        {
-            return Ok(addresses.clone());
+        if let Some(addresses) = self.remembered(start) {
+            return Ok(addresses);
+        }
+        let _alone = self.resolving.lock().await;
+        if let Some(addresses) = self.remembered(clock::mono()) {
+            times.dns = Some(clock::mono() - start);
+            return Ok(addresses);
         }
         let found = tokio::net::lookup_host((&*base.host, base.port)).await;
         let end = clock::mono();
@@ -123,6 +136,12 @@ impl Dialer {
         }
         *self.resolved.borrow_mut() = Some((end, addresses.clone()));
         Ok(addresses)
+    }
+
+    fn remembered(&self, now: Instant) -> Option<Vec<SocketAddr>> {
+        let resolved = self.resolved.borrow();
+        let (at, addresses) = resolved.as_ref()?;
+        (now.saturating_duration_since(*at) < self.target.http.dns_ttl).then(|| addresses.clone())
     }
 }
 
@@ -146,7 +165,7 @@ fn failed(reason: &'static str, error: &dyn std::error::Error) -> DialError {
     DialError { reason, detail: with_sources(error) }
 }
 
-fn refusal(detail: String) -> DialError {
+fn refusal(detail: &str) -> DialError {
     DialError { reason: POLICY, detail: format!("refused by policy: {detail}") }
 }
 

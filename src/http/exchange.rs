@@ -1,6 +1,9 @@
 //! One request over one connection: sent, answered, drained, timed.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -18,8 +21,9 @@ pub enum Keep {
     Start,
 }
 
-/// Kept of a body that nothing but a failure report needs.
-const START_BYTES: usize = 1024;
+/// Kept of a body that nothing but a failure report needs: twice what is quoted, so that a secret is not cut in two
+/// before it is looked for.
+const START_BYTES: usize = 2048;
 
 /// A complete answer.
 #[derive(Debug)]
@@ -72,10 +76,7 @@ pub async fn exchange(
             let response = sender.send_request(request).await.map_err(|error| failed(&error, None))?;
             let (head, body) = response.into_parts();
             let body = read_body(body, head.status, keep, max_body).await?;
-            let ended = clock::mono();
-            // The driver must see the end of the body before it takes another request; a close shows in `usable`.
-            let _closed = sender.ready().await.is_err();
-            Ok(Answer { status: head.status, headers: head.headers, body, ended })
+            Ok(Answer { status: head.status, headers: head.headers, body, ended: clock::mono() })
         })
         .await;
     conn.carried += 1;
@@ -149,12 +150,15 @@ impl Kept {
 }
 
 fn failed(error: &hyper::Error, status: Option<StatusCode>) -> ExchangeError {
-    let reason = if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
-        fail::PROTOCOL
-    } else {
-        fail::RESET
-    };
+    let malformed = error.is_parse() || error.is_parse_status() || error.is_parse_too_large() || bad_body(error);
+    let reason = if malformed { fail::PROTOCOL } else { fail::RESET };
     ExchangeError { reason, detail: with_sources(error), status }
+}
+
+/// Whether a body was there but made no sense, as a chunk without a size: hyper tells it as an I/O error.
+fn bad_body(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 #[cfg(test)]
@@ -165,7 +169,9 @@ mod tests {
     fn a_body_is_kept_up_to_its_limit() {
         let check = |pieces: &[&'static str], limit, expected: &str| {
             let mut kept = Kept::Empty;
-            pieces.iter().for_each(|piece| kept.push(Bytes::from_static(piece.as_bytes()), limit));
+            for piece in pieces {
+                kept.push(Bytes::from_static(piece.as_bytes()), limit);
+            }
             assert_eq!(kept.into_bytes(), expected);
         };
         check(&[], 10, "");

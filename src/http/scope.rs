@@ -22,7 +22,7 @@ pub struct Scope {
     pub n: u64,
     /// Kept of earlier answers.
     pub captures: BTreeMap<Name, serde_json::Value>,
-    /// Seed of the run: `random` is a function of it, `n` and the number of values drawn.
+    /// Seed of the run: `random` is a function of it and `n`, the same wherever an iteration uses it.
     pub seed: u64,
     /// Reads `now`.
     pub clock: Arc<dyn Clock>,

@@ -1,6 +1,10 @@
 //! Reads the target's own figures, on a connection of its own and never counted as load.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use ::http::{Method, Request};
 use bytes::Bytes;
@@ -61,21 +65,27 @@ impl Poller {
         let mut bodies: BTreeMap<Name, Result<(String, Option<serde_json::Value>), StatFault>> = BTreeMap::new();
         let paths: Vec<Name> = self.spec.stats.values().map(|stat| stat.path.clone()).collect();
         for path in paths {
-            if !bodies.contains_key(&path) {
-                let limit = LIMIT.min(self.target.http.timeout);
-                let got = tokio::time::timeout(limit, self.get(&path)).await.unwrap_or(Err(StatFault::Timeout));
-                let parsed = got.map(|body| {
-                    let json = serde_json::from_slice(&body).ok();
-                    (String::from_utf8_lossy(&body).into_owned(), json)
-                });
-                bodies.insert(path, parsed);
-            }
+            let Entry::Vacant(unread) = bodies.entry(path) else { continue };
+            let limit = LIMIT.min(self.target.http.timeout);
+            let got = tokio::time::timeout(limit, self.get(unread.key())).await.unwrap_or(Err(StatFault::Timeout));
+            unread.insert(got.map(|body| {
+                let json = serde_json::from_slice(&body).ok();
+                (String::from_utf8_lossy(&body).into_owned(), json)
+            }));
         }
         let read = |stat: &crate::model::scenario::StatSpec| match &bodies[&stat.path] {
             Ok((body, json)) => extract(stat, body, json.as_ref()),
             Err(fault) => Err(*fault),
         };
         self.spec.stats.iter().map(|(name, stat)| (name.clone(), read(stat))).collect()
+    }
+
+    /// The same, within `limit`; a round that takes longer has failed as a whole.
+    pub async fn read_within(&mut self, limit: Duration) -> Readings {
+        match tokio::time::timeout(limit, self.read()).await {
+            Ok(readings) => readings,
+            Err(_) => self.spec.stats.keys().map(|name| (name.clone(), Err(StatFault::Timeout))).collect(),
+        }
     }
 
     async fn get(&mut self, path: &Name) -> Result<Bytes, StatFault> {

@@ -48,6 +48,19 @@ pub struct Wait {
     pub dial: DialTimes,
 }
 
+/// Notes how long a request waited for its turn, also where it waited in vain.
+struct Blocked<'a> {
+    wait: &'a Cell<Wait>,
+    since: Instant,
+}
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        let blocked = Some(clock::mono().saturating_duration_since(self.since));
+        self.wait.set(Wait { blocked, ..self.wait.get() });
+    }
+}
+
 impl Connector {
     /// Connections held as `connections` says; `reuse: false` opens one for each request.
     pub fn new(dialer: Dialer, connections: Connections, reuse: bool) -> Rc<Self> {
@@ -67,10 +80,8 @@ impl Connector {
         let permit = match &self.pool {
             None => None,
             Some(pool) => {
-                let permit = pool.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-                let blocked = Some(clock::mono().saturating_duration_since(handed));
-                wait.set(Wait { blocked, ..wait.get() });
-                Some(permit)
+                let _blocked = Blocked { wait, since: handed };
+                Some(pool.permits.clone().acquire_owned().await.expect("the semaphore is never closed"))
             }
         };
         while let Some(mut conn) = self.take(kept) {
@@ -78,7 +89,8 @@ impl Connector {
                 return Ok(Lease { conn, permit });
             }
         }
-        let (times, conn) = self.dialer.dial().await;
+        // Rare and large: boxed, so that a request over a kept connection stays small.
+        let (times, conn) = Box::pin(self.dialer.dial()).await;
         wait.set(Wait { dial: times, ..wait.get() });
         Ok(Lease { conn: conn?, permit })
     }
@@ -93,7 +105,7 @@ impl Connector {
     /// Gives a connection back after a complete exchange. One that was cut is dropped instead.
     pub fn give_back(&self, lease: Lease, kept: &mut Option<Conn>) {
         let Lease { conn, permit } = lease;
-        if self.reuse {
+        if self.reuse && conn.is_open() {
             match &self.pool {
                 None => *kept = Some(conn),
                 Some(pool) => pool.idle.borrow_mut().push(conn),

@@ -42,7 +42,6 @@ pub struct Facts {
 /// The document of a run, not yet judged: verdict `no_data`, no thresholds.
 pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummary {
     let total = data.total();
-    let seconds = facts.ended.duration_since(facts.started).as_secs_f64();
     let units = stat_units(scenario);
     let stats = data.stats.iter().map(|(name, series)| {
         let (unit, counter) = units.get(name).copied().unwrap_or((Unit::Count, false));
@@ -57,7 +56,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         due_at: facts.due,
         started_at: facts.started,
         ended_at: facts.ended,
-        duration_s: seconds,
+        duration_s: facts.ended.duration_since(facts.started).as_secs_f64(),
         verdict: Verdict::NoData,
         reasons: Vec::new(),
         planned: data.planned(),

@@ -31,14 +31,14 @@ use super::{
     user::Shared,
 };
 use crate::{
-    http::{conn::Conn, dial::Dialer, scope::Scope},
+    http::{dial::Dialer, scope::Scope},
     judge::{History, WindowJudge},
     measure::data::{RunData, SeriesKey, StatPoint},
     model::{
         Name,
         clock::{self, Clock, Now},
         outcome::Outcome,
-        run::{GeneratorReport, RunSummary, Trigger},
+        run::{GeneratorReport, HookCounts, RunSummary, Trigger},
         scenario::{Connections, Executor, Scenario, Step},
         settings::{Policy, Redactor},
     },
@@ -50,7 +50,7 @@ pub const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
 /// The reading before the load delays it no longer than this.
 const FIRST_READING: Duration = Duration::from_secs(2);
 
-/// The reading after the load is waited for no longer than this, or than this when a person waits too.
+/// The reading after the load is waited for no longer than this, and less when a person waits too.
 const LAST_READING: Duration = Duration::from_secs(5);
 const READING_AFTER_STOP: Duration = Duration::from_secs(1);
 
@@ -140,9 +140,13 @@ pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<
     let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(conduct(request, inbox, events)),
+            Ok(runtime) => {
+                runtime.block_on(conduct(request, inbox, events));
+                // A resolver that hangs keeps a thread of its own; nobody who joins this one waits for it.
+                runtime.shutdown_background();
+            }
             Err(error) => {
-                tracing::error!(scenario = &*request.scenario.name, %error, "failed to start a runtime for the run")
+                tracing::error!(scenario = &*request.scenario.name, %error, "failed to start a runtime for the run");
             }
         }
     })?;
@@ -157,8 +161,9 @@ async fn conduct(request: RunRequest, orders: watch::Receiver<Order>, events: mp
     let side = async {
         tokio::join!(stop.follow(orders), run.second_by_second(), run.time_limit());
     };
-    let trouble = beside(side, run.whole()).await;
+    let trouble = Box::pin(beside(side, run.whole())).await;
     run.flush();
+    run.send_rest().await;
     let ended = run.request.clock.now();
     let summary = run.summary(started, ended, cpu, trouble);
     let _nobody_listens = run.events.send(RunEvent::Ended(Box::new(summary))).await.is_err();
@@ -175,6 +180,12 @@ async fn beside<T>(side: impl Future, work: impl Future<Output = T>) -> T {
         done = work => done,
         () = forever => unreachable!("it never ends"),
     }
+}
+
+/// Whether an attempt of a probe went well: every step of it.
+fn all_ok(data: &RunData) -> bool {
+    let counts = data.counts();
+    counts.ok > 0 && counts.ok == counts.answered() && data.dropped() == 0
 }
 
 /// The run within its thread.
@@ -194,6 +205,8 @@ struct Run {
     /// The measured window is open: from the start of the load to its last answer.
     measuring: Cell<bool>,
     clock_steps: Cell<u64>,
+    /// A hook is on its way.
+    hooking: Cell<bool>,
 }
 
 impl Run {
@@ -213,6 +226,7 @@ impl Run {
             load_started: Cell::new(None),
             measuring: Cell::new(false),
             clock_steps: Cell::new(0),
+            hooking: Cell::new(false),
         }
     }
 
@@ -226,30 +240,54 @@ impl Run {
             Ok(both) => both,
             Err(trouble) => return Some(trouble),
         };
-        let trouble = self.hooks(&hooks, &scenario.before, || self.stop.is_draining()).await.err();
+        let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
+        let trouble = self.in_time(before).await.and_then(Result::err);
         if trouble.is_none() && !self.stop.is_over() {
             shared.inherited.replace(hooks.inherited.borrow().clone());
-            if let Err(error) = self.load(&shared).await {
+            if let Err(error) = Box::pin(self.load(&shared)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
-        if let Err(error) = self.hooks(&hooks, &scenario.after, || self.stop.is_abandoned()).await {
+        let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once());
+        if let Some(Err(error)) = self.in_time(after).await {
             tracing::warn!(scenario = &*scenario.name, "{error}");
         }
         trouble
+    }
+
+    /// Leaves hooks the time they need; from a stop on only a few seconds, and none from the second signal on.
+    async fn in_time<T>(&self, hooks: impl Future<Output = T>) -> Option<T> {
+        let given_up = async {
+            self.stop.wait_hurried().await;
+            tokio::select! {
+                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
+                () = self.stop.wait_at_once() => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = given_up => {
+                if self.hooking.take() {
+                    self.recorder.hook(false);
+                }
+                None
+            }
+            done = hooks => Some(done),
+        }
     }
 
     async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
         let scenario = &self.request.scenario;
         let mut poller = Poller::new(&scenario.target, &self.request.policy, shared.scope(0, 0));
         shared.count.set(0);
-        if let Some(poller) = &mut poller
-            && let Ok(readings) = tokio::time::timeout(FIRST_READING, poller.read()).await
-        {
+        if let Some(poller) = &mut poller {
+            let readings = poller.read_within(FIRST_READING).await;
             self.keep(readings, 0.0);
         }
         self.flush();
-        self.load_started.set(Some(clock::mono()));
+        let start = clock::mono();
+        self.load_started.set(Some(start));
+        shared.started.set(start);
         self.measuring.set(true);
         self.last.set(self.request.clock.now());
         let grace = plan::grace(scenario);
@@ -260,12 +298,14 @@ impl Run {
                     self.poll(poller).await;
                 }
             };
-            beside(readings, executor::execute(shared, grace)).await?;
+            Box::pin(beside(readings, executor::execute(shared, grace))).await?;
             self.flush();
-            if attempt == attempts || self.stop.is_over() || self.current.borrow().counts().ok > 0 {
+            if attempt == attempts || self.stop.is_over() || all_ok(&self.current.borrow()) {
                 break;
             }
-            let failed = self.current.take();
+            // What the target says of itself is about the run, not about an attempt: it stays with what is judged.
+            let mut failed = self.current.take();
+            self.current.borrow_mut().stats = std::mem::take(&mut failed.stats);
             self.earlier.borrow_mut().merge(&failed);
         }
         self.measuring.set(false);
@@ -273,11 +313,13 @@ impl Run {
             let settle = poller.spec().settle;
             tokio::select! {
                 () = tokio::time::sleep(settle) => {}
-                () = self.stop.wait_draining() => {}
+                () = self.stop.wait_hurried() => {}
             }
-            let patience = if self.stop.is_draining() { READING_AFTER_STOP } else { LAST_READING };
-            let readings = tokio::time::timeout(patience, poller.read()).await.unwrap_or_default();
-            self.keep(readings, self.since_load());
+            if !self.stop.is_at_once() {
+                let patience = if self.stop.is_draining() { READING_AFTER_STOP } else { LAST_READING };
+                let readings = poller.read_within(patience).await;
+                self.keep(readings, self.since_load());
+            }
         }
         Ok(())
     }
@@ -304,51 +346,36 @@ impl Run {
         }))
     }
 
-    /// Sends the hooks in order, until `enough`; the first that does not end ok ends them, and the error says why. Once
-    /// the run is stopped early they have [`HOOKS_AFTER_STOP`], and none at all after a second order.
-    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step], enough: impl Fn() -> bool) -> Result<(), String> {
-        let patience = async {
-            self.stop.wait_draining().await;
-            tokio::select! {
-                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
-                () = self.stop.wait_abandoned() => {}
+    /// Sends the hooks in order while `over` is false; the first that does not end ok ends them, and the error says why.
+    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step], over: impl Fn() -> bool) -> Result<(), String> {
+        let mut kept = None;
+        for step in steps {
+            if over() {
+                break;
             }
-        };
-        let all = async {
-            let mut kept = None;
-            for step in steps {
-                if enough() {
-                    break;
-                }
-                self.hook(shared, step, &mut kept).await?;
+            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
+            self.hooking.set(true);
+            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
+            self.hooking.set(false);
+            let landing = done.landing.clone();
+            let ok = landing.class.outcome == Outcome::Ok;
+            self.recorder.hook(ok);
+            if !ok {
+                shared.note(step, &done, Outcome::Failed);
+                let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
+                return Err(shared.redactor.redact(&why));
             }
-            Ok(())
-        };
-        tokio::select! {
-            biased;
-            done = all => done,
-            () = patience => Err("the hooks were given up: the run was stopped".to_owned()),
+            shared.inherited.borrow_mut().extend(done.captured());
         }
-    }
-
-    async fn hook(&self, shared: &Rc<Shared>, step: &Step, kept: &mut Option<Conn>) -> Result<(), String> {
-        let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
-        let done = shared.perform(step, &scope, clock::mono(), kept).await;
-        let landing = done.landing.clone();
-        let ok = landing.class.outcome == Outcome::Ok;
-        self.recorder.hook(ok);
-        if !ok {
-            shared.note(step, &done, Outcome::Failed);
-            let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
-            return Err(shared.redactor.redact(&why));
-        }
-        shared.inherited.borrow_mut().extend(done.captured());
         Ok(())
     }
 
     async fn poll(&self, poller: &mut Poller) {
+        let every = poller.spec().every;
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(poller.spec().every).await;
+            ticks.tick().await;
             let readings = poller.read().await;
             self.keep(readings, self.since_load());
         }
@@ -413,6 +440,20 @@ impl Run {
         }
     }
 
+    /// What a slow listener has not taken: it is waited for now that there is no load to slow.
+    async fn send_rest(&self) {
+        let rest = self.unsent.take();
+        if rest.planned() > 0 || rest.hooks != HookCounts::default() || !rest.stats.is_empty() {
+            let event = RunEvent::Second {
+                scenario: self.request.scenario.name.clone(),
+                run_id: self.request.run_id.clone(),
+                data: Box::new(rest),
+                active: 0,
+            };
+            let _nobody_listens = self.events.send(event).await.is_err();
+        }
+    }
+
     fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
         let judged = self.current.borrow();
         let mut ledger = self.earlier.borrow().clone();
@@ -437,6 +478,8 @@ impl Run {
             first_failure: self.recorder.first_failure(),
         };
         let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
+        // By a clock that nobody sets.
+        summary.duration_s = seconds;
         let conclusion = Conclusion {
             scenario: &self.request.scenario,
             data: &judged,

@@ -37,8 +37,10 @@ struct State {
     /// No new step either.
     draining: Cell<bool>,
     cut: Cell<bool>,
-    /// No hooks either.
-    abandoned: Cell<bool>,
+    /// A person, a signal or an abort asked for it: what follows the load gets little time.
+    hurried: Cell<bool>,
+    /// The second signal: nothing follows the load.
+    at_once: Cell<bool>,
     cause: Cell<Option<Cause>>,
     changed: Notify,
 }
@@ -57,6 +59,9 @@ impl Stop {
         if self.0.cause.get().is_none() {
             self.0.cause.set(Some(cause));
         }
+        if cause != Cause::Timeout {
+            self.0.hurried.set(true);
+        }
         self.0.changed.notify_waiters();
     }
 
@@ -68,10 +73,9 @@ impl Stop {
         self.0.changed.notify_waiters();
     }
 
-    /// What is unanswered is given up now, hooks included: a person asked twice.
-    pub fn abandon(&self) {
-        self.0.abandoned.set(true);
-        self.drain(Cause::Person);
+    /// The cut that does not even leave time for hooks.
+    pub fn cut_at_once(&self) {
+        self.0.at_once.set(true);
         self.cut();
     }
 
@@ -85,9 +89,9 @@ impl Stop {
         self.0.draining.get()
     }
 
-    /// Whether hooks are given up too.
-    pub fn is_abandoned(&self) -> bool {
-        self.0.abandoned.get()
+    /// Whether nothing may follow the load.
+    pub fn is_at_once(&self) -> bool {
+        self.0.at_once.get()
     }
 
     /// Who ended the run early.
@@ -115,9 +119,14 @@ impl Stop {
         self.wait(|state| state.cut.get()).await;
     }
 
-    /// Until hooks are given up too.
-    pub async fn wait_abandoned(&self) {
-        self.wait(|state| state.abandoned.get()).await;
+    /// Until a person, a signal or an abort asks for the end.
+    pub async fn wait_hurried(&self) {
+        self.wait(|state| state.hurried.get()).await;
+    }
+
+    /// Until nothing may follow the load.
+    pub async fn wait_at_once(&self) {
+        self.wait(|state| state.at_once.get()).await;
     }
 
     async fn wait(&self, reached: impl Fn(&State) -> bool) {
@@ -136,7 +145,10 @@ impl Stop {
             match *orders.borrow_and_update() {
                 Order::Run => {}
                 Order::Drain => self.drain(Cause::Person),
-                Order::Cut => self.abandon(),
+                Order::Cut => {
+                    self.drain(Cause::Person);
+                    self.cut_at_once();
+                }
             }
             if orders.changed().await.is_err() {
                 return;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::http::StatusCode;
+use ::http::{Method, StatusCode, Uri};
 
 use super::{
     gate::{Gate, Permit, Refusal},
@@ -82,8 +82,12 @@ pub enum Model {
 enum StepEnd {
     Ok,
     NotOk,
-    Interrupted,
+    /// The run is over: no further step.
+    Over,
 }
+
+/// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
+const TICK: Duration = Duration::from_millis(2);
 
 /// One request, done.
 #[derive(Debug)]
@@ -94,7 +98,11 @@ pub struct Performed {
     pub sample: Sample,
     /// Refused by the policy before anything was sent.
     pub refused: bool,
-    line: String,
+    /// When it was handed to the queue for a connection, and when it ended.
+    handed: Instant,
+    ended: Instant,
+    /// What was asked for; `None` if it could not be put together.
+    asked: Option<(Method, Uri)>,
     body: bytes::Bytes,
     captured: Vec<(Name, serde_json::Value)>,
 }
@@ -142,31 +150,40 @@ impl Shared {
         let mut end = IterationEnd::Completed;
         self.recorder.enter();
         for (index, step) in self.scenario.steps.iter().enumerate() {
-            match self.step(index, step, &mut scope, intended, kept, model).await {
+            let (step_end, ended) = self.step(index, step, &mut scope, intended, kept, model).await;
+            match step_end {
                 StepEnd::Ok => {}
                 StepEnd::NotOk if step.continue_on_fail => {}
-                StepEnd::NotOk => {
-                    end = IterationEnd::Failed;
-                    break;
-                }
-                StepEnd::Interrupted => {
+                StepEnd::Over if self.stop.interrupts() => {
                     end = IterationEnd::Interrupted;
                     break;
                 }
-            }
-            if let Some(think) = step.think {
-                tokio::select! {
-                    () = tokio::time::sleep(think) => {}
-                    () = self.stop.wait_draining() => {}
+                StepEnd::NotOk | StepEnd::Over => {
+                    end = IterationEnd::Failed;
+                    break;
                 }
             }
-            intended = clock::mono();
+            intended = match step.think {
+                Some(think) => self.think(ended + think).await,
+                None => ended,
+            };
         }
         self.recorder.leave();
         self.recorder.iteration(end, clock::mono().saturating_duration_since(start));
         end
     }
 
+    /// Waits until `due`, or until no further step may start; when the next step is intended.
+    async fn think(&self, due: Instant) -> Instant {
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = self.stop.wait_draining() => {}
+        }
+        let woken = clock::mono();
+        if woken.saturating_duration_since(due) > TICK { due } else { woken }
+    }
+
+    /// How the step left its iteration, and when it ended.
     async fn step(
         &self,
         index: usize,
@@ -175,33 +192,33 @@ impl Shared {
         intended: Instant,
         kept: &mut Option<Conn>,
         model: Model,
-    ) -> StepEnd {
+    ) -> (StepEnd, Instant) {
         if self.stop.is_draining() {
-            return StepEnd::Interrupted;
+            return (StepEnd::Over, clock::mono());
         }
         let (permit, intended) = match self.admit(intended, model).await {
             Ok(admitted) => admitted,
-            Err(end) => return end,
+            Err(end) => return (end, clock::mono()),
         };
-        let handed = clock::mono();
         let done = self.perform(step, scope, intended, kept).await;
         drop(permit);
         if done.refused {
             self.recorder.drop_one(DropReason::Policy);
             self.note(step, &done, Outcome::Failed);
-            return StepEnd::NotOk;
+            return (StepEnd::NotOk, done.ended);
         }
-        self.recorder.sample(&self.keys[index], &done.sample, handed.saturating_duration_since(intended));
+        self.recorder.sample(&self.keys[index], &done.sample, done.handed.saturating_duration_since(intended));
         let outcome = done.landing.class.outcome;
         self.note(step, &done, outcome);
         if !done.captured.is_empty() {
             Arc::make_mut(scope).captures.extend(done.captured);
         }
-        match outcome {
+        let end = match outcome {
             Outcome::Ok => StepEnd::Ok,
             Outcome::Rejected | Outcome::Failed => StepEnd::NotOk,
-            Outcome::Interrupted => StepEnd::Interrupted,
-        }
+            Outcome::Interrupted => StepEnd::Over,
+        };
+        (end, done.ended)
     }
 
     /// Passes the gate. A closed load waits there, and is intended from when it may go; an open one is dropped.
@@ -212,7 +229,7 @@ impl Shared {
                 Ok(permit) => return Ok((permit, intended)),
                 Err(Refusal::Paused) => {
                     self.stop.drain(super::stop::Cause::Person);
-                    return Err(StepEnd::Interrupted);
+                    return Err(StepEnd::Over);
                 }
                 Err(_) if model == Model::Open => {
                     self.recorder.drop_one(DropReason::Policy);
@@ -224,7 +241,12 @@ impl Shared {
             self.recorder.throttled();
             tokio::select! {
                 () = tokio::time::sleep(wait) => intended = clock::mono(),
-                () = self.stop.wait_draining() => return Err(StepEnd::Interrupted),
+                () = self.stop.wait_draining() => {
+                    if !self.stop.interrupts() {
+                        self.recorder.drop_one(DropReason::Deadline);
+                    }
+                    return Err(StepEnd::Over);
+                }
             }
         }
     }
@@ -238,13 +260,12 @@ impl Shared {
         kept: &mut Option<Conn>,
     ) -> Performed {
         let target = &self.scenario.target;
-        let line = format!("{} {}{}", step.request.method, target.base, step.request.path.source());
-        let handed = clock::mono();
         let request = match request::build(&step.request, target, scope) {
             Ok(request) => request,
-            Err(detail) => return self.unsendable(line, detail, intended),
+            Err(detail) => return unsendable(detail, intended),
         };
-        let line = format!("{} {}", request.method(), absolute(target, request.uri()));
+        let asked = Some((request.method().clone(), request.uri().clone()));
+        let handed = clock::mono();
         let keep = if step.expect.iter().any(crate::model::expr::Expect::needs_body)
             || step.capture.iter().any(capture::needs_body)
             || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(crate::model::expr::Expect::needs_body))
@@ -284,7 +305,7 @@ impl Shared {
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
         };
-        Performed { landing, sample, refused, line, body, captured }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured }
     }
 
     async fn attempt(
@@ -347,28 +368,6 @@ impl Shared {
         (landing, captured, answer.body.clone())
     }
 
-    /// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
-    fn unsendable(&self, line: String, detail: String, intended: Instant) -> Performed {
-        let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
-        let latency = clock::mono().saturating_duration_since(intended);
-        Performed {
-            landing: Landing { class: class.clone(), detail },
-            sample: Sample {
-                class,
-                status: None,
-                latency,
-                service_time: None,
-                timing: [None; 6],
-                bytes: (0, 0),
-                reused: None,
-            },
-            refused: false,
-            line,
-            body: bytes::Bytes::new(),
-            captured: Vec::new(),
-        }
-    }
-
     fn cut_off(&self) -> Failure {
         if self.stop.interrupts() {
             let detail = "cut when the run was stopped".to_owned();
@@ -383,13 +382,23 @@ impl Shared {
         Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
     }
 
+    fn line(&self, step: &Step, done: &Performed) -> String {
+        let base = &self.scenario.target.base;
+        match &done.asked {
+            Some((method, uri)) => {
+                format!("{method} {}://{}{uri}", if base.https { "https" } else { "http" }, base.authority())
+            }
+            None => format!("{} {base}{}", step.request.method, step.request.path.source()),
+        }
+    }
+
     /// Remembers the first request that did not go well.
     pub fn note(&self, step: &Step, done: &Performed, outcome: Outcome) {
         self.recorder.failure(outcome, || FailureSample {
             step: step.name.to_string(),
             outcome: outcome.as_str().to_owned(),
             reason: done.landing.class.reason.to_string(),
-            request: clip(&self.redactor.redact(&done.line), 500),
+            request: clip(&self.redactor.redact(&self.line(step, done)), 500),
             status: done.sample.status,
             detail: clip(&self.redactor.redact(&done.landing.detail), 300),
             body: clip(&self.redactor.redact(&String::from_utf8_lossy(&done.body)), 1024),
@@ -398,16 +407,29 @@ impl Shared {
     }
 }
 
+/// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
+fn unsendable(detail: String, intended: Instant) -> Performed {
+    let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
+    let now = clock::mono();
+    let latency = now.saturating_duration_since(intended);
+    let (timing, bytes) = ([None; 6], (0, 0));
+    Performed {
+        landing: Landing { class: class.clone(), detail },
+        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None },
+        refused: false,
+        handed: now,
+        ended: now,
+        asked: None,
+        body: bytes::Bytes::new(),
+        captured: Vec::new(),
+    }
+}
+
 impl Performed {
     /// What was kept of the answer.
     pub fn captured(self) -> Vec<(Name, serde_json::Value)> {
         self.captured
     }
-}
-
-fn absolute(target: &crate::model::scenario::Target, uri: &::http::Uri) -> String {
-    let scheme = if target.base.https { "https" } else { "http" };
-    format!("{scheme}://{}{uri}", target.base.authority())
 }
 
 fn timed_out(progress: &Progress, timeout: Duration) -> Failure {

@@ -7,6 +7,7 @@ mod dead;
 mod deploy;
 mod docs;
 mod e2e;
+mod engine;
 mod kill;
 mod practice;
 mod stop;
