@@ -156,7 +156,8 @@ fn hints(scenario: &Scenario, total: &Series) -> Vec<String> {
         return Vec::new();
     }
     vec![format!(
-        "{unavailable} answers were 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.{}: classify: [{{outcome: rejected, status: 503}}]",
+        "{unavailable} {} 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.{}: classify: [{{outcome: rejected, status: 503}}]",
+        if unavailable == 1 { "answer was" } else { "answers were" },
         scenario.target.name
     )]
 }

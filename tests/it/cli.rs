@@ -359,7 +359,7 @@ async fn a_summary_tells_what_a_run_came_to() {
           status 503 Service Unavailable
           {"error":"the practice target was told to answer so"}
 
-    hint: 1 answers were 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.api: classify: [{outcome: rejected, status: 503}]
+    hint: 1 answer was 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.api: classify: [{outcome: rejected, status: 503}]
     "#);
     let quiet = place.run(&["run", "health", "--quiet"]).await;
     assert_eq!((quiet.status.code(), out(&quiet), err(&quiet)), (Some(99), String::new(), String::new()));
@@ -437,6 +437,9 @@ async fn json_on_standard_output_is_json_alone() {
     let more: Vec<&str> = keys(&run).into_iter().filter(|key| !KEYS.contains(key)).collect();
     assert_eq!(more, ["first_failure", "hints"]);
     assert_eq!(run["first_failure"]["status"], 503);
+    let cores = std::thread::available_parallelism().expect("known").get() as f64;
+    let cpu = run["generator"]["cpu_ratio"].as_f64().expect("a share of one core");
+    assert!(0.0 < cpu && cpu <= cores, "{cpu}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
