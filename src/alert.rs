@@ -18,12 +18,6 @@ pub mod state;
 pub mod text;
 
 #[cfg(test)]
-mod delivery_tests;
-#[cfg(test)]
-mod fixtures;
-#[cfg(test)]
-mod relay;
-#[cfg(test)]
 mod tests;
 
 pub use desk::Alerts;

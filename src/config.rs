@@ -34,7 +34,7 @@ use self::{
 };
 pub use self::{
     diagnostic::{Diagnostic, Report, Severity},
-    lower::origin::parse_pattern,
+    lower::origin::{allows, forbidden, parse_pattern},
     schema::json_schema,
 };
 use crate::model::settings::{Redactor, Settings};
@@ -106,7 +106,8 @@ pub fn load(options: &Options) -> Result<Loaded, Report> {
 
 /// Reads and checks a configuration as the command line changes it; `scenario` limits the changes to one scenario.
 pub fn load_with(options: &Options, overrides: &Overrides, scenario: Option<&str>) -> Result<Loaded, Report> {
-    let mut loader = Loader { sources: Sources::default(), problems: Problems::default(), files: Vec::new() };
+    let mut loader =
+        Loader { sources: Sources::default(), problems: Problems::default(), files: Vec::new(), lost: Vec::new() };
     let (settings, redactor) = loader.load(options, overrides, scenario);
     let failed = loader.problems.failed();
     let parts: Vec<&[u8]> =
@@ -124,6 +125,8 @@ struct Loader {
     sources: Sources,
     problems: Problems,
     files: Vec<PathBuf>,
+    /// Captures of steps that could not be read.
+    lost: Vec<String>,
 }
 
 impl Loader {
@@ -152,7 +155,7 @@ impl Loader {
         let host = self.host_policy(options.policy_file.as_deref());
         let Some(parsed) = self.check(trees) else { return nothing };
         let around = Surroundings { env: &options.env, credentials_dir: options.credentials_dir.as_deref() };
-        lower::lower(&self.sources, &parsed, host.as_ref(), around, &mut self.problems)
+        lower::lower(&self.sources, &parsed, host.as_ref(), around, &self.lost, &mut self.problems)
     }
 
     fn find(&mut self, options: &Options) -> Option<PathBuf> {
@@ -182,9 +185,9 @@ impl Loader {
     fn check(&mut self, trees: Vec<(usize, Node)>) -> Option<Vec<Parsed>> {
         let (main, fragment) = (schema::json_schema(), schema::fragment_schema());
         let mut parsed = Vec::new();
-        for (number, (_, tree)) in trees.into_iter().enumerate() {
+        for (number, (_, mut tree)) in trees.into_iter().enumerate() {
             let schema = if number == 0 { &main } else { &fragment };
-            let json = check::check(&tree, schema, &self.sources, &mut self.problems);
+            let json = check::check(&mut tree, schema, &self.sources, &mut self.problems, &mut self.lost);
             let raw = json.and_then(|json| {
                 if number == 0 {
                     self.read(json, &tree)
@@ -203,24 +206,23 @@ impl Loader {
 
     /// Into the file's own types. It cannot fail after the check; if it does, the two disagree.
     fn read<T: DeserializeOwned>(&mut self, json: Json, tree: &Node) -> Option<T> {
-        match serde_json::from_value(json) {
-            Ok(raw) => Some(raw),
-            Err(_) => {
-                // The error's own text may quote a value.
-                self.problems.error(
-                    Some(tree.locate(&[])),
-                    "internal: the file passed its schema and cannot be read all the same",
-                    "please report it, with the file if it holds nothing private",
-                );
-                None
-            }
+        // The error's own text may quote a value: it is not shown.
+        let raw = serde_json::from_value(json).ok();
+        if raw.is_none() {
+            self.problems.error(
+                Some(tree.locate(&[])),
+                "internal: the file passed its schema and cannot be read all the same",
+                "please report it, with the file if it holds nothing private",
+            );
         }
+        raw
     }
 
     fn host_policy(&mut self, path: Option<&Path>) -> Option<HostPolicy> {
         let path = path.filter(|path| path.exists())?;
-        let (_, tree) = self.tree(path, None)?;
-        let json = check::check(&tree, &schema::policy_schema(), &self.sources, &mut self.problems)?;
+        let (_, mut tree) = self.tree(path, None)?;
+        let (schema, lost) = (schema::policy_schema(), &mut Vec::new());
+        let json = check::check(&mut tree, &schema, &self.sources, &mut self.problems, lost)?;
         let raw = self.read(json, &tree)?;
         Some(HostPolicy { name: path.display().to_string(), tree, raw })
     }

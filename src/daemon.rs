@@ -7,6 +7,7 @@ pub mod boot;
 pub mod chores;
 pub mod committer;
 pub mod control;
+mod crew;
 pub mod event;
 pub mod idle;
 pub mod mailer;

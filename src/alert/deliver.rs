@@ -270,13 +270,14 @@ impl<O: Outbox> Delivery<O> {
         let now = self.clock.now().wall;
         desk.release(&mail);
         let (result, event) = verdict(&mail, outcome, now);
-        (self.on_event)(event);
         if let Some(result) = result
             && let Err(error) = self.outbox.mail_result(mail.id, result.clone(), now).await
         {
             tracing::error!(%error, mail = mail.id, "failed to write what came of a mail; it is kept in memory");
             desk.unwritten.insert(mail.id, result);
         }
+        // Whoever is told may look into the outbox, and must find it there.
+        (self.on_event)(event);
     }
 
     /// Tries once more to write results that could not be written.

@@ -78,6 +78,13 @@ impl Alerts {
     pub fn reconfigure(&mut self, settings: &AlertSettings, scenarios: &[ScenarioFacts], now: Timestamp) {
         self.settings = settings.clone();
         self.facts = scenarios.iter().map(|facts| (facts.name.clone(), facts.clone())).collect();
+        for (name, dossier) in &mut self.dossiers {
+            // Nobody runs it any more, so nobody would ever count this back to nothing.
+            if dossier.invalid_runs > 0 && !self.facts.contains_key(name) {
+                dossier.invalid_runs = 0;
+                self.dirty.insert(Row::Dossier(name.clone()));
+            }
+        }
         for key in self.book.keys().cloned().collect::<Vec<_>>() {
             let alert = &self.book[&key];
             let facts = self.facts.get(&key.scenario);

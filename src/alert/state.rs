@@ -308,11 +308,13 @@ pub fn held(mut alert: Alert, at: Timestamp) -> Option<Alert> {
 
 /// The alert after its scenario or threshold left the configuration.
 pub fn closed(mut alert: Alert, now: Timestamp) -> Option<Alert> {
-    if alert.state == AlertState::Firing || alert.told {
-        alert.state = AlertState::Closed;
-        alert.ended_at = Some(now.max(alert.since));
-        Some(alert)
-    } else {
-        None
+    match alert.state {
+        AlertState::Pending if !alert.told => None,
+        AlertState::Pending | AlertState::Firing => {
+            alert.state = AlertState::Closed;
+            alert.ended_at = Some(now.max(alert.since));
+            Some(alert)
+        }
+        AlertState::Resolved | AlertState::Closed => Some(alert),
     }
 }

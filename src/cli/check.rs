@@ -42,12 +42,17 @@ pub(super) fn check(args: &ConfigArg) -> anyhow::Result<u8> {
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     let warnings = match loaded.warnings.warnings() {
         0 => String::new(),
-        1 => ", 1 warning".to_owned(),
-        many => format!(", {many} warnings"),
+        some => format!(", {}", several(some as u64, "warning")),
     };
-    let _ = writeln!(text, "ok: {} scenarios in {}{warnings}", loaded.settings.scenarios.len(), files.join(", "));
+    let scenarios = several(loaded.settings.scenarios.len() as u64, "scenario");
+    let _ = writeln!(text, "ok: {scenarios} in {}{warnings}", files.join(", "));
     out::print(&text)?;
     Ok(0)
+}
+
+/// `1 scenario`, `2 scenarios`.
+fn several(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 fn describe(scenario: &Scenario) -> String {
@@ -64,7 +69,10 @@ fn describe(scenario: &Scenario) -> String {
         scenario.target.base
     );
     let requests = plan.iterations.saturating_mul(scenario.steps.len() as u64);
-    let mut load = format!("{} iterations, at most {requests} requests, {} at once", plan.iterations, plan.concurrency);
+    let mut load = several(plan.iterations, "iteration");
+    if requests > 1 {
+        let _ = write!(load, ", at most {requests} requests, {} at once", plan.concurrency);
+    }
     if let Some(rate) = plan.rate_per_s {
         let _ = write!(load, ", {}", human(rate, Unit::PerSecond));
     }

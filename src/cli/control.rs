@@ -6,21 +6,28 @@ use super::{
     args::{ConfigArg, PauseArgs, TriggerArgs},
     check, exit, out,
 };
-use crate::{config::Overrides, daemon::pause, model::settings::DaemonSettings};
+use crate::{config::Overrides, daemon::pause, judge, model::settings::DaemonSettings};
 
 /// The daemon answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs a scenario in the daemon.
 pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
-    let settings = match settings(&args.config) {
-        Ok(settings) => settings,
+    let loaded = match check::load(&args.config, &Overrides::default(), None) {
+        Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    let settings = loaded.settings.daemon;
     match post(&settings, &format!("/api/v1/trigger/{}", encode(&args.scenario)), None) {
         Ok((status, body)) if status < 300 => {
             out::print(&format!("{}\n", text_of(&body)))?;
             Ok(0)
+        }
+        Ok((404, _)) => {
+            eprintln!("error: the daemon on {} has no scenario `{}`", settings.listen, args.scenario);
+            let names: Vec<&str> = loaded.settings.scenarios.iter().map(|scenario| &*scenario.name).collect();
+            eprintln!("help: {}", unknown_to_it(&args.scenario, &names));
+            Ok(exit::CONFIG)
         }
         Ok((_, body)) => {
             eprintln!("error: {}", text_of(&body));
@@ -34,6 +41,17 @@ pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
             );
             Ok(exit::INTERNAL)
         }
+    }
+}
+
+/// What to do about a scenario that the daemon does not know, when the configuration has these.
+fn unknown_to_it(scenario: &str, names: &[&str]) -> String {
+    if names.contains(&scenario) {
+        return "the configuration has it: restart the daemon, which reads it when it starts".to_owned();
+    }
+    match judge::suggest(scenario, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are: {}", names.join(", ")),
     }
 }
 
@@ -139,4 +157,19 @@ fn text_of(body: &str) -> String {
         run.or_else(|| json.get("error").and_then(|error| error.as_str()).map(ToOwned::to_owned))
     });
     found.unwrap_or_else(|| body.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scenario_is_explained() {
+        let check = |scenario: &str, expected: &str| {
+            assert_eq!(unknown_to_it(scenario, &["health", "sustained"]), expected);
+        };
+        check("health", "the configuration has it: restart the daemon, which reads it when it starts");
+        check("helth", "did you mean `health`?");
+        check("checkout", "there are: health, sustained");
+    }
 }

@@ -75,7 +75,8 @@ fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, S
         let known = || all.iter().map(|scenario| &*scenario.name).collect::<Vec<_>>();
         return found.map(|scenario| vec![scenario]).ok_or_else(|| {
             let near = judge::suggest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            format!("there is no scenario `{name}`{near} There are: {}", known().join(", "))
+            let end = if near.is_empty() { "." } else { "" };
+            format!("there is no scenario `{name}`{near}{end} There are: {}", known().join(", "))
         });
     }
     let Some(text) = &args.select else { return Ok(all.to_vec()) };
@@ -85,7 +86,12 @@ fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, S
         let mut labels: Vec<&str> = all.iter().flat_map(|scenario| &scenario.labels).map(|label| &**label).collect();
         labels.sort_unstable();
         labels.dedup();
-        return Err(format!("no scenario has labels that fit `{text}`; the labels are: {}", labels.join(", ")));
+        let there = if labels.is_empty() {
+            "no scenario has `labels:`".to_owned()
+        } else {
+            format!("there are: {}", labels.join(", "))
+        };
+        return Err(format!("no scenario has labels that fit `{text}`; {there}"));
     }
     Ok(chosen)
 }

@@ -91,8 +91,12 @@ fn table(head: &[&str]) -> Table {
 }
 
 fn show(table: &Table) -> String {
-    let text: String = table.lines().map(|line| format!("  {}\n", line.trim_end())).collect();
-    format!("{text}\n")
+    let mut text = String::new();
+    for line in table.lines() {
+        let _ = writeln!(text, "  {}", line.trim_end());
+    }
+    text.push('\n');
+    text
 }
 
 fn share(part: u64, whole: u64) -> String {

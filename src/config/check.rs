@@ -7,15 +7,24 @@ use super::{
     diagnostic::Problems,
     hints, mask,
     source::{Sources, Span},
-    tree::{Entry, Node, Value},
+    tree::{Entry, Node, Seg, Value},
 };
 use crate::model::units::{self, Unit};
 
 /// Checks a whole file. `None` if nothing of it can be used.
-pub(crate) fn check(root: &Node, schema: &Json, sources: &Sources, problems: &mut Problems) -> Option<Json> {
+///
+/// Items of lists that are left out leave `root` too, so that the paths into both stay the same. What they would have
+/// kept for later steps is in `lost`.
+pub(crate) fn check(
+    root: &mut Node,
+    schema: &Json,
+    sources: &Sources,
+    problems: &mut Problems,
+    lost: &mut Vec<String>,
+) -> Option<Json> {
     let def = schema.get("title").and_then(Json::as_str).unwrap_or_default();
     let def = if def == "Plimsoll configuration" { "File" } else { def };
-    let mut checker = Checker { root: schema, sources, problems };
+    let mut checker = Checker { root: schema, sources, problems, path: Vec::new(), removed: Vec::new() };
     let place = Place { def, key: "", label: String::new(), span: root.locate(&[]), secret: false };
     if let Value::Null = root.value {
         let help = if def == "File" {
@@ -31,7 +40,18 @@ pub(crate) fn check(root: &Node, schema: &Json, sources: &Sources, problems: &mu
         checker.problems.error(Some(root.locate(&[])), message, "write keys and values, such as `version: 1`");
         return None;
     }
-    checker.node(root, schema, &place)
+    let json = checker.node(root, schema, &place);
+    // From the last to the first, so that the indexes of those before stay right.
+    let mut removed = checker.removed;
+    removed.sort();
+    for path in removed.iter().rev() {
+        let Some((Seg::Index(index), parent)) = path.split_last() else { continue };
+        if let Some(Node { value: Value::List(items), .. }) = root.at_mut(parent) {
+            let item = items.remove(*index);
+            lost.extend(item.get("capture").into_iter().flat_map(Node::entries).map(|entry| entry.key.clone()));
+        }
+    }
+    json
 }
 
 /// Where the walk is.
@@ -52,6 +72,10 @@ struct Checker<'a> {
     root: &'a Json,
     sources: &'a Sources,
     problems: &'a mut Problems,
+    /// Where the walk is, as a path.
+    path: Vec<Seg>,
+    /// Items that were left out.
+    removed: Vec<Vec<Seg>>,
 }
 
 /// One way a value may be written.
@@ -74,6 +98,13 @@ impl<'a> Checker<'a> {
         }
     }
 
+    fn under(&mut self, seg: Seg, node: &Node, schema: &'a Json, place: &Place<'_>) -> Option<Json> {
+        self.path.push(seg);
+        let json = self.node(node, schema, place);
+        self.path.pop();
+        json
+    }
+
     /// All the ways to write a value, references and alternatives resolved.
     fn choices(&self, schema: &'a Json, def: &'a str, out: &mut Vec<Choice<'a>>) {
         if let Some(name) = schema.get("$ref").and_then(Json::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
@@ -81,7 +112,9 @@ impl<'a> Checker<'a> {
                 self.choices(target, name, out);
             }
         } else if let Some(Json::Array(several)) = schema.get("anyOf").or_else(|| schema.get("oneOf")) {
-            several.iter().for_each(|choice| self.choices(choice, def, out));
+            for choice in several {
+                self.choices(choice, def, out);
+            }
         } else {
             out.push((def, schema));
         }
@@ -95,7 +128,7 @@ impl<'a> Checker<'a> {
         if let Some(executor) = entries.iter().find(|entry| def == "Load" && entry.key == "executor") {
             // The keys of an unknown executor cannot be judged: one error says enough.
             let schema = properties.get("executor")?;
-            let inner = self.place(executor, def, false);
+            let inner = Self::place(executor, def, false);
             self.node(&executor.node, schema, &inner)?;
         }
         let mut out = Map::new();
@@ -104,7 +137,7 @@ impl<'a> Checker<'a> {
                 self.unknown(entry, def, properties);
                 continue;
             };
-            let inner = self.place(entry, def, place.secret);
+            let inner = Self::place(entry, def, place.secret);
             if entry.key == "think" && matches!(entry.node.value, Value::Map(_)) {
                 self.problems.error(
                     Some(entry.key_span),
@@ -114,7 +147,7 @@ impl<'a> Checker<'a> {
                 continue;
             }
             if !out.contains_key(&entry.key)
-                && let Some(value) = self.node(&entry.node, schema, &inner)
+                && let Some(value) = self.under(Seg::Key(entry.key.clone()), &entry.node, schema, &inner)
             {
                 out.insert(entry.key.clone(), value);
             }
@@ -131,8 +164,8 @@ impl<'a> Checker<'a> {
         (complete && readable).then_some(Json::Object(out))
     }
 
-    fn place<'p>(&self, entry: &'p Entry, def: &'p str, secret: bool) -> Place<'p> {
-        let secret = secret || mask::sensitive_key(&entry.key);
+    fn place<'p>(entry: &'p Entry, def: &'p str, secret: bool) -> Place<'p> {
+        let secret = !mask::is_reference(&entry.key) && (secret || mask::sensitive_key(&entry.key));
         Place { def, key: &entry.key, label: String::new(), span: entry.key_span, secret }
     }
 
@@ -146,7 +179,7 @@ impl<'a> Checker<'a> {
                     let label = format!("{singular} `{}`", entry.key);
                     let secret = place.secret || mask::sensitive_key(&entry.key);
                     let inner_place = Place { def: place.def, key: place.key, label, span: entry.key_span, secret };
-                    self.node(&entry.node, inner, &inner_place)
+                    self.under(Seg::Key(entry.key.clone()), &entry.node, inner, &inner_place)
                 }
                 _ => Some(entry.node.to_json()),
             };
@@ -177,18 +210,20 @@ impl<'a> Checker<'a> {
         let Some(inner) = schema.get("items") else {
             return Some(Json::Array(items.iter().map(Node::to_json).collect()));
         };
-        let mut complete = true;
         let mut out = Vec::with_capacity(items.len());
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             let label = format!("an item of `{}`", place.key);
             let span = item.locate(&[]);
             let inner_place = Place { def: place.def, key: place.key, label, span, secret: place.secret };
-            match self.node(item, inner, &inner_place) {
-                Some(value) => out.push(value),
-                None => complete = false,
+            if let Some(value) = self.under(Seg::Index(index), item, inner, &inner_place) {
+                out.push(value);
+            } else {
+                let mut path = self.path.clone();
+                path.push(Seg::Index(index));
+                self.removed.push(path);
             }
         }
-        complete.then_some(Json::Array(out))
+        Some(Json::Array(out))
     }
 
     fn unknown(&mut self, entry: &Entry, def: &str, properties: &Map<String, Json>) {
@@ -238,26 +273,32 @@ impl<'a> Checker<'a> {
         let wanted = listed(&wanted, " or ");
         let span = if node.is_collection() || node.value == Value::Null { place.span } else { node.span };
         let shown = self.shown(node, place);
-        let format = choices.iter().find_map(|(_, choice)| choice.get("format").and_then(Json::as_str)).unwrap_or("");
-        let number = matches!(node.value, Value::Int(_) | Value::Float(_));
         let takes = |kind: &str| choices.iter().any(|(_, choice)| choice.get("type") == Some(&Json::from(kind)));
+        let unit = choices.iter().find_map(|(_, choice)| unit_of(choice.get("format")?.as_str()?));
         let (message, help) = match &node.value {
             Value::Null => (format!("{name} is empty"), format!("write {wanted}, or remove the line")),
-            _ if number && unit_of(format).is_some() => (
-                format!("{name} has no unit"),
-                format!("units are always written: write {shown}{}", unit_of(format).unwrap_or_default()),
-            ),
+            Value::Int(_) | Value::Float(_) if unit.is_some() => {
+                let help = format!("units are always written: write {shown}{}", unit.unwrap_or_default());
+                (format!("{name} has no unit"), help)
+            }
             Value::String { text, .. } if takes("integer") && text.parse::<i64>().is_ok() => {
                 (format!("{name} is a number, and in quotes it is text"), format!("write {shown} without quotes"))
             }
-            Value::Bool(_) | Value::Int(_) | Value::Float(_) if takes("string") => (
-                format!("{name} is {wanted}, and {shown} is {}", node.kind()),
-                format!("quote it if it is meant as text: \"{shown}\""),
-            ),
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) if takes("string") => {
+                let message = format!("{name} is {wanted}, and {shown} is {}", node.kind());
+                (message, format!("quote it if it is meant as text: \"{shown}\""))
+            }
             _ if node.is_collection() => {
                 (format!("{name} is {wanted}, and this is {}", node.kind()), format!("write {wanted}"))
             }
-            _ => (format!("{name} is {wanted}, and `{shown}` is {}", node.kind()), format!("write {wanted}")),
+            _ => {
+                let help = match hints::shape(place.key, choices.first().map_or("", |(def, _)| def), &shown) {
+                    Some(help) => help,
+                    None if takes("array") && place.label.is_empty() => format!("write `{}: [{shown}]`", place.key),
+                    None => format!("write {wanted}"),
+                };
+                (format!("{name} is {wanted}, and `{shown}` is {}", node.kind()), help)
+            }
         };
         self.problems.error(Some(span), message, help);
         None
@@ -306,10 +347,11 @@ impl<'a> Checker<'a> {
             };
             return fail(format!("`{shown}` is not a value of `{key}`"), help);
         }
-        if let (Value::String { text, .. }, Some(format)) = (&node.value, schema.get("format").and_then(Json::as_str)) {
-            if let Err((what, help)) = check_format(format, text) {
-                return fail(format!("`{shown}` is not {what}"), help);
-            }
+        let format = schema.get("format").and_then(Json::as_str);
+        if let (Value::String { text, .. }, Some(format)) = (&node.value, format)
+            && let Err((what, help)) = check_format(format, text)
+        {
+            return fail(format!("`{shown}` is not {what}"), help);
         }
         if let Value::Int(value) = node.value {
             let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);
@@ -338,8 +380,8 @@ fn fits(node: &Node, schema: &Json) -> bool {
     match &node.value {
         Value::Null => false,
         Value::Bool(_) => kind == "boolean",
-        Value::Int(_) => kind == "integer" || kind == "number",
         // `version: 1.1` is a number in YAML and a word here.
+        Value::Int(_) => kind == "integer" || kind == "number" || schema.get("enum").is_some(),
         Value::Float(_) => kind == "number" || schema.get("enum").is_some(),
         Value::String { .. } => kind == "string",
         Value::List(_) => kind == "array",

@@ -151,8 +151,9 @@ impl Problems {
     pub(crate) fn report(mut self, sources: &Sources, redactor: &Redactor) -> Report {
         self.0.sort_by_key(|problem| problem.span.map(|span| (span.source, span.start)));
         let mut diagnostics: Vec<Diagnostic> = Vec::new();
+        let literals = literals(sources);
         for problem in self.0 {
-            let diagnostic = place(problem, sources, redactor);
+            let diagnostic = place(&problem, sources, &|text| literals.redact(&redactor.redact(text)));
             if !diagnostics.contains(&diagnostic) {
                 diagnostics.push(diagnostic);
             }
@@ -161,8 +162,17 @@ impl Problems {
     }
 }
 
-fn place(problem: Problem, sources: &Sources, redactor: &Redactor) -> Diagnostic {
-    let safe = |text: &str| redactor.redact(&mask::scrub(text));
+/// What is hidden in one place is hidden wherever else it stands, if it is long enough not to be a common word.
+fn literals(sources: &Sources) -> Redactor {
+    let masked = |source: &Source| -> Vec<String> {
+        let texts = source.masks.iter().filter_map(|mask| source.text.get(mask.clone()));
+        texts.map(|text| text.trim_matches(['"', '\'', ' ', '\n']).to_owned()).filter(|text| text.len() >= 8).collect()
+    };
+    Redactor::new(sources.0.iter().flat_map(masked).collect())
+}
+
+fn place(problem: &Problem, sources: &Sources, redact: &dyn Fn(&str) -> String) -> Diagnostic {
+    let safe = |text: &str| redact(&mask::scrub(text));
     let mut diagnostic = Diagnostic {
         severity: problem.severity,
         file: String::new(),
@@ -186,7 +196,7 @@ fn place(problem: Problem, sources: &Sources, redactor: &Redactor) -> Diagnostic
     if !range.is_empty() {
         let (text, caret, len) = shown_line(source, range, span);
         diagnostic.len = len;
-        diagnostic.snippet = Some((redactor.redact(&text), caret));
+        diagnostic.snippet = Some((redact(&text), caret));
     }
     diagnostic
 }
@@ -203,7 +213,7 @@ fn shown_line(source: &Source, range: std::ops::Range<usize>, span: Span) -> (St
         let first_of_mask = masks().any(|mask| mask.start.max(range.start) == at);
         let before = shown.len();
         if masks().next().is_none() {
-            shown.push(if c.is_control() { ' ' } else { c });
+            shown.push(if c.is_control() || c == '\u{feff}' { ' ' } else { c });
         } else if first_of_mask && !shown.ends_with(&['*', '*', '*']) {
             shown.extend("***".chars());
         }

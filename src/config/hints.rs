@@ -35,114 +35,60 @@ pub(crate) fn phrase(def: &str) -> &'static str {
 
 /// Keys of the language that this version does not have yet.
 pub(crate) fn not_built(def: &str, key: &str) -> bool {
-    let keys: &[&str] = match def {
-        "File" | "Fragment" => &["silences", "maintenance", "defaults", "environments", "slos", "web"],
-        "Daemon" => &["web", "tls", "auth"],
-        "Policy" => &["max_requests_per_day", "max_tokens_per_day", "max_bytes"],
-        "Otlp" => &["headers", "tls", "compression"],
-        "Target" => &["auth", "guard", "cookies"],
-        "Http" => &["proxy", "http2"],
-        "Tls" => &["cert", "key", "server_name", "insecure"],
-        "Stats" => &["facts"],
-        "Stat" => {
-            &["label", "max_labels", "limit", "as", "process", "read", "cgroup", "promql", "server", "log", "match"]
+    let keys: &str = match def {
+        "File" | "Fragment" => "silences maintenance defaults environments slos web",
+        "Daemon" => "web tls auth",
+        "Policy" => "max_requests_per_day max_tokens_per_day max_bytes",
+        "Otlp" => "headers tls compression",
+        "Target" => "auth guard cookies",
+        "Http" => "proxy http2",
+        "Tls" => "cert key server_name insecure",
+        "Stats" => "facts",
+        "Stat" => "label max_labels limit as process read cgroup promql server log match",
+        "Scenario" => {
+            "users tasks phases data metrics cookies repeat think acquire release sustain recovery warmup \
+             on_start on_stop state for_each require network events artifacts alert on duration confirm \
+             guard"
         }
-        "Scenario" => &[
-            "users",
-            "tasks",
-            "phases",
-            "data",
-            "metrics",
-            "cookies",
-            "repeat",
-            "think",
-            "acquire",
-            "release",
-            "sustain",
-            "recovery",
-            "warmup",
-            "on_start",
-            "on_stop",
-            "state",
-            "for_each",
-            "require",
-            "network",
-            "events",
-            "artifacts",
-            "alert",
-            "on",
-            "duration",
-            "confirm",
-            "guard",
-        ],
-        "ScheduleMap" => &["continuous", "after"],
-        "Load" => &[
-            "size",
-            "repeat",
-            "every",
-            "pause",
-            "users",
-            "spawn_rate",
-            "hold_for",
-            "ramp_down",
-            "hold",
-            "over",
-            "free",
-            "cycles",
-            "per",
-            "bystanders",
-            "race",
-            "variable",
-            "factor",
-            "precision",
-            "measure",
-            "cooldown",
-            "max",
-            "deadline",
-            "identities",
-        ],
-        "Step" => {
-            &["loop", "until", "every", "stream", "multipart", "tags", "push", "weight", "needs", "on", "when", "retry"]
+        "ScheduleMap" => "continuous after",
+        "Load" => {
+            "size repeat every pause users spawn_rate hold_for ramp_down hold over free cycles per \
+             bystanders race variable factor precision measure cooldown max deadline identities"
         }
-        "ThresholdMap" => &["confidence", "while", "hint", "of", "pass", "warn", "fail"],
-        "Alerts" => &["rules"],
-        "Receiver" => &["webhook", "alertmanager", "slack"],
-        "Email" => &["fallback"],
-        _ => &[],
+        "Step" => "loop until every stream multipart tags push weight needs on when retry",
+        "ThresholdMap" => "confidence while hint of pass warn fail",
+        "Alerts" => "rules",
+        "Receiver" => "webhook alertmanager slack",
+        "Email" => "fallback",
+        _ => "",
     };
-    keys.contains(&key)
+    keys.split(' ').any(|known| known == key)
 }
 
 /// Values of the language that this version does not have yet, by the key they stand under.
 pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
-    let values: &[&str] = match key {
-        "executor" => &[
-            "shared-iterations",
-            "constant-vus",
-            "ramping-vus",
-            "ramping-arrival-rate",
-            "burst",
-            "stepped-vus",
-            "users",
-            "limit",
-            "phases",
-            "search",
-            "externally-controlled",
-        ],
-        "arrivals" => &["poisson"],
-        "misfire" => &["catch_up"],
-        "protocol" => &["grpc", "http/json"],
-        "version" => &["2", "h2", "http2", "3", "h3"],
-        "group_by" => &["scenario", "severity", "owner", "threshold"],
-        "schedule" => &["continuous"],
-        _ => &[],
+    let values: &str = match key {
+        "executor" => {
+            "shared-iterations constant-vus ramping-vus ramping-arrival-rate burst stepped-vus users \
+             limit phases search externally-controlled"
+        }
+        "arrivals" => "poisson",
+        "misfire" => "catch_up",
+        "protocol" => "grpc http/json",
+        "version" => "2 h2 http2 3 h3",
+        "group_by" => "scenario severity owner threshold",
+        "schedule" => "continuous",
+        _ => "",
     };
-    values.contains(&value) || (key == "misfire" && value.starts_with("catch_up"))
+    values.split(' ').any(|known| known == value) || (key == "misfire" && value.starts_with("catch_up"))
 }
 
 /// What to write instead of a word of k6, Artillery, Locust, Gatling, Prometheus, Alertmanager or curl.
 pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
     let load = def == "Load" || def == "Scenario";
+    if def == "Fragment" && ["include", "daemon", "policy", "env", "secrets", "alerts", "telemetry"].contains(&key) {
+        return Some("it stands in the main file only; an included file has scenarios, targets, requests and vars");
+    }
     Some(match key {
         "stages" | "ramping" | "rampUp" | "ramp_up" | "rampTo" => {
             "ramps are not in this version yet: write `load: {executor: constant-arrival-rate, rate: 10/s, duration: 5m}`"
@@ -166,6 +112,12 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         "exec" | "scenario_type" | "type" if load => {
             "write `executor: probe`, `per-vu-iterations` or `constant-arrival-rate`"
         }
+        _ => return foreign_in_steps(def, key).or_else(|| foreign_elsewhere(def, key)),
+    })
+}
+
+fn foreign_in_steps(def: &str, key: &str) -> Option<&'static str> {
+    Some(match key {
         "thinkTime" | "think_time" | "sleep" | "wait_time" | "pace" if def == "Step" => {
             "write `think: 2s`: a pause after the step"
         }
@@ -187,6 +139,12 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         "extract" | "save" | "captures" | "extractors" if def == "Step" => "write `capture: {id: {json: $.id}}`",
         "status" | "expected_status" | "statusCode" if def == "Step" => "write `expect: [\"status == 200\"]`",
         "continue_on_error" | "continueOnError" | "on_error" if def == "Step" => "write `on_fail: continue`",
+        _ => return None,
+    })
+}
+
+fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
+    Some(match key {
         "setup" | "beforeAll" if def == "Scenario" => "write `before: [{post: /path}]`",
         "teardown" | "afterAll" if def == "Scenario" => "write `after: [{post: /path}]`",
         "interval" | "period" if def == "ScheduleMap" || def == "Scenario" => "write `schedule: {every: 5m}`",
@@ -214,6 +172,22 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         "insecure" | "insecureSkipTLSVerify" | "verify" => {
             "certificates are always verified: write `tls: {ca: ca.pem}` for one of your own"
         }
+        _ => return None,
+    })
+}
+
+/// What to write instead of a text where a map is wanted.
+pub(crate) fn shape(key: &str, def: &str, shown: &str) -> Option<String> {
+    Some(match (key, def) {
+        (_, "Secret") => {
+            "a secret is never written into the file: write `{from_env: NAME}`, `{from_file: PATH}` or `{from_credential: NAME}`"
+                .to_owned()
+        }
+        ("load", _) => format!("write `load: {{executor: {shown}}}`"),
+        (_, "Step") => format!("write `{{get: {shown}}}`"),
+        (_, "Target") => format!("write `{{base_url: \"{shown}\"}}`"),
+        (_, "Capture") => "write `{json: $.id}`, `{header: x-id}` or `{regex: \"id=([0-9]+)\"}`".to_owned(),
+        (_, "Stat") => "write `{get: /stats, json: $.queued}` or `{prometheus: /metrics, series: queue_length}`".to_owned(),
         _ => return None,
     })
 }

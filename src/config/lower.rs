@@ -8,6 +8,7 @@ mod load;
 pub(crate) mod origin;
 mod scenario;
 mod schedule;
+mod stats;
 mod step;
 mod target;
 mod threshold;
@@ -99,6 +100,8 @@ struct Lower<'a> {
     sources: &'a Sources,
     files: &'a [Parsed],
     around: Surroundings<'a>,
+    /// Captures of steps that could not be read: known, so that one error is enough.
+    lost: &'a [String],
     problems: &'a mut Problems,
     constants: Constants,
     redactor: Redactor,
@@ -126,19 +129,20 @@ pub(crate) fn lower(
     files: &[Parsed],
     host: Option<&HostPolicy>,
     around: Surroundings<'_>,
+    lost: &[String],
     problems: &mut Problems,
 ) -> (Option<Settings>, Redactor) {
     let constants = Constants(std::sync::Arc::default());
     let known = BTreeMap::new();
     let redactor = Redactor::default();
-    let mut lower = Lower { sources, files, around, problems, constants, redactor, known };
+    let mut lower = Lower { sources, files, around, lost, problems, constants, redactor, known };
     lower.constants();
     let daemon = lower.daemon();
     let policy = lower.policy(host);
     let telemetry = lower.telemetry();
     let targets = lower.targets(&policy);
     lower.unused_requests();
-    let scenarios = lower.scenarios(&targets, &policy, &daemon);
+    let scenarios = lower.scenarios(&targets, &policy, daemon.as_ref());
     let alerts = lower.alerts();
     let redact = lower.redactor.clone();
     let settings = daemon.map(|daemon| Settings { daemon, policy, telemetry, alerts, scenarios, redact });
@@ -169,6 +173,13 @@ impl<'a> Lower<'a> {
         self.problems.warning(span, message, help);
     }
 
+    /// Whether a key of the map is unknown or its value wrong: then nothing is said of what is missing in it.
+    fn troubled(&self, at: &At) -> bool {
+        let known = |span: Span| self.problems.0.iter().any(|problem| problem.span == Some(span));
+        let entries = self.node(at).map(Node::entries).unwrap_or_default();
+        entries.iter().any(|entry| known(entry.key_span) || known(entry.node.span))
+    }
+
     /// An error about a key rather than its value.
     fn key_error(&mut self, at: &At, message: impl Into<String>, help: impl Into<String>) {
         let span = self.files.get(at.file).map(|file| file.tree.locate_key(&at.path));
@@ -181,7 +192,10 @@ impl<'a> Lower<'a> {
             Some(Value::String { text, .. }) => {
                 let quote = usize::from(self.sources.text(span).starts_with(['"', '\'']));
                 let plain = self.sources.text(span).get(quote..).is_some_and(|raw| raw.starts_with(text.as_str()));
-                if plain && offset < text.len() { span.part(quote + offset, 1) } else { span }
+                match text.get(offset..).filter(|rest| plain && !rest.is_empty()) {
+                    Some(rest) => span.part(quote + offset, word(rest)),
+                    None => span,
+                }
             }
             _ => span,
         });
@@ -198,14 +212,14 @@ impl<'a> Lower<'a> {
     fn duration(&mut self, at: &At, text: Option<&raw::DurationText>, default: Duration, least: Duration) -> Duration {
         let Some(Ok(value)) = text.map(|text| units::parse_duration(&text.0)) else { return default };
         if value < least {
-            let key = self.last_key(at);
+            let key = Self::last_key(at);
             let least = units::human_seconds(least.as_secs_f64());
             self.error(at, format!("`{key}` is too short: the least is {least}"), "write a longer duration");
         }
         value
     }
 
-    fn last_key(&self, at: &At) -> String {
+    fn last_key(at: &At) -> String {
         at.path
             .iter()
             .rev()
@@ -259,7 +273,7 @@ impl<'a> Lower<'a> {
             Scope::Run(captures) => captures,
         };
         let run = matches!(scope, Scope::Run(_));
-        if captures.iter().any(|name| name == root) || (run && BUILT_IN.contains(&root)) {
+        if captures.iter().chain(self.lost).any(|name| name == root) || (run && BUILT_IN.contains(&root)) {
             return;
         }
         let mut all: Vec<&str> = captures.iter().map(String::as_str).collect();
@@ -327,11 +341,14 @@ impl<'a> Lower<'a> {
 
     /// The names of a section over all files, whether or not they could be read.
     fn section(&self, section: &str) -> Vec<&'a str> {
-        self.files
-            .iter()
-            .filter_map(|file| file.tree.get(section))
-            .flat_map(|node| node.entries().iter().map(|entry| entry.key.as_str()))
-            .collect()
+        let nodes = self.files.iter().filter_map(|file| file.tree.get(section));
+        let mut names: Vec<&str> = Vec::new();
+        for entry in nodes.flat_map(Node::entries) {
+            if !names.contains(&entry.key.as_str()) {
+                names.push(&entry.key);
+            }
+        }
+        names
     }
 
     /// Notes names of a section that stand in two files.
@@ -357,6 +374,12 @@ impl<'a> Lower<'a> {
             }
         }
     }
+}
+
+/// Length of the word that a text begins with, at least 1.
+fn word(text: &str) -> usize {
+    let len = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).unwrap_or(text.len());
+    len.max(text.chars().next().map_or(1, char::len_utf8))
 }
 
 /// The JSON of a node, for hashes.

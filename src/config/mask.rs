@@ -34,9 +34,14 @@ static BEARER: LazyLock<Regex> = LazyLock::new(|| {
 static USERINFO: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"://([^/\s"'@$]*:[^/\s"'@]+)@"#).expect("a constant expression"));
 
+/// Whether a key says where a secret is found.
+pub(crate) fn is_reference(key: &str) -> bool {
+    REFERENCES.contains(&key)
+}
+
 /// Whether the value of a key of this name is a secret. Near misses count: a misspelt `pasword` holds one too.
 pub(crate) fn sensitive_key(key: &str) -> bool {
-    if REFERENCES.contains(&key) {
+    if is_reference(key) {
         return false;
     }
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
@@ -80,7 +85,7 @@ fn walk(node: &Node, secret: bool, names: bool, masks: &mut Vec<Range<usize>>) {
     match &node.value {
         Value::Map(entries) => {
             for entry in entries {
-                let reference = REFERENCES.contains(&entry.key.as_str());
+                let reference = is_reference(&entry.key);
                 // The keys below `capture` name variables, and what follows says where they are found.
                 let secret = !reference && !names && (secret || sensitive_key(&entry.key));
                 walk(&entry.node, secret, entry.key == "capture", masks);
@@ -125,7 +130,9 @@ fn line_masks(line: &str, offset: usize, masks: &mut Vec<Range<usize>>) -> bool 
         let rest = &line[all.end()..];
         let value = rest.trim_start();
         let start = all.end() + rest.len() - value.len();
-        if only_references(value.trim_matches(['"', '\'', '}', ']', ' '])) {
+        // `"${secret.x}"}]` ends the brackets around it too.
+        let mut shorter = std::iter::successors(Some(value.trim_end()), |text| text.strip_suffix(['}', ']']));
+        if shorter.any(|text| only_references(text.trim_matches(['"', '\'', ' ']))) {
             continue;
         }
         below = value.is_empty() || value.starts_with(['|', '>', '&', '"', '\'']);
@@ -194,5 +201,6 @@ mod tests {
         check("secret: |\n  one\n  two\nb: 1", "secret: |\n  ***\n  ***\nb: 1".replace(": |", ": ***").as_str());
         check("smtp: \"smtp://me:hunter2@mail\"", "smtp: \"smtp://***@mail\"");
         check("password: ${secret.x}", "password: ${secret.x}");
+        check("a: [{password: \"${secret.x}\"}]", "a: [{password: \"${secret.x}\"}]");
     }
 }

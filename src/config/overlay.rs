@@ -26,7 +26,7 @@ pub(crate) fn apply(
         overlay.each("--timeout", &targets, &["http", "timeout"], timeout);
     }
     for name in &names {
-        overlay.load(name, overrides);
+        overlay.load(name, overrides, scenario.is_some());
     }
     for (name, value) in &overrides.vars {
         overlay.set(&format!("--var {name}"), &["vars", name], value);
@@ -75,7 +75,8 @@ impl Overlay<'_> {
         self.trees.iter().find_map(|(_, tree)| tree.get("scenarios")?.get(name))
     }
 
-    fn load(&mut self, name: &str, overrides: &Overrides) {
+    /// `strict` makes an option that does not apply an error: not where all scenarios are meant.
+    fn load(&mut self, name: &str, overrides: &Overrides, strict: bool) {
         let executor = match self.scenario(name).and_then(|node| node.get("load")?.get("executor")) {
             Some(Node { value: Value::String { text, .. }, .. }) => text.clone(),
             _ => return,
@@ -96,6 +97,7 @@ impl Overlay<'_> {
             let Some(value) = value else { continue };
             match key {
                 Some(key) => self.set(option, &["scenarios", name, "load", key], &value),
+                None if !strict => {}
                 None => {
                     let span = self.argument(option, &value);
                     let message =

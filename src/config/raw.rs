@@ -88,15 +88,15 @@ impl From<Fragment> for File {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Daemon {
-    /// Address of the page, the API and `/metrics`: `127.0.0.1:9590`.
+    /// Address of the page, the API and `/metrics`; 127.0.0.1:9590 by default.
     pub(crate) listen: Option<String>,
-    /// Folder of the database, the lock and the kill switch.
+    /// Folder of the database, the lock and the kill switch; /var/lib/plimsoll by default.
     pub(crate) data_dir: Option<String>,
-    /// IANA zone of schedules that name none, such as `Europe/Berlin`; UTC by default.
+    /// IANA zone of schedules that name none, such as Europe/Berlin, and of times shown to people; UTC by default.
     pub(crate) timezone: Option<String>,
     /// How long runs are kept.
     pub(crate) retention: Option<Retention>,
-    /// A file whose presence stops all load.
+    /// A file whose presence stops all load; `pause` in `data_dir` by default.
     pub(crate) pause_file: Option<String>,
 }
 
@@ -128,6 +128,7 @@ pub(crate) struct Policy {
 /// Where a secret is read from: exactly one of the three.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the words of the language")]
 pub(crate) struct Secret {
     /// An environment variable.
     pub(crate) from_env: Option<String>,
@@ -151,7 +152,7 @@ pub(crate) struct Telemetry {
 pub(crate) struct Otlp {
     /// Base URL of the collector, such as `http://collector:4318`; `/v1/metrics` is appended.
     pub(crate) endpoint: String,
-    /// The protocol.
+    /// The protocol; http/protobuf by default.
     #[expect(dead_code, reason = "there is one")]
     pub(crate) protocol: Option<OtlpProtocol>,
     /// How often metrics are pushed; 15s by default.

@@ -60,7 +60,7 @@ pub(crate) struct Entry {
 }
 
 /// One step of a path into a tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Seg {
     /// Into a map.
     Key(String),
@@ -112,6 +112,17 @@ impl Node {
         path.iter().try_fold(self, |node, seg| match (seg, &node.value) {
             (Seg::Key(key), Value::Map(_)) => node.get(key),
             (Seg::Index(index), Value::List(items)) => items.get(*index),
+            _ => None,
+        })
+    }
+
+    /// The value a path leads to, to be changed.
+    pub(crate) fn at_mut(&mut self, path: &[Seg]) -> Option<&mut Node> {
+        path.iter().try_fold(self, |node, seg| match (seg, &mut node.value) {
+            (Seg::Key(key), Value::Map(entries)) => {
+                entries.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.node)
+            }
+            (Seg::Index(index), Value::List(items)) => items.get_mut(*index),
             _ => None,
         })
     }
@@ -235,10 +246,11 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if let Some(tag) = tag {
+                if tag.is_some() {
+                    let raw = self.source.text[span.start..].split_whitespace().next().unwrap_or_default();
                     self.problems.error(
                         Some(span),
-                        format!("`{tag}` is a tag: a configuration has none"),
+                        format!("`{raw}` is a tag: a configuration has none"),
                         "remove it; a value in quotes is text",
                     );
                 }
@@ -405,7 +417,9 @@ fn explain(info: &str, source: &Source, span: Span) -> (String, &'static str) {
     let line = &source.text[range];
     let in_flow = line.contains('[') || line.contains('{');
     let selector = ["latency{", "ok{", "failed{", "rejected{", "dropped{", "${"].iter().any(|word| line.contains(word));
-    let help = if in_flow && selector {
+    let help = if info.contains("block") {
+        "check the indentation of this line and the one above"
+    } else if in_flow && selector {
         "within [ ] and { } a text that holds braces is quoted: write [\"p95(latency{outcome=rejected}) < 200ms\"]"
     } else if info.contains("mapping values are not allowed") {
         "quote a text that holds `: `, and check that the line is indented like its neighbours"

@@ -27,11 +27,10 @@ use crate::{
 /// Runs shown on the page.
 const RECENT: u32 = 10;
 
-/// A control loop for `settings`, and what it wants done first. `page_url` is linked in mails.
+/// A control loop for `settings`, and what it wants done first.
 pub async fn control(
     settings: &Settings,
     store: &Store,
-    page_url: String,
     paused: Option<String>,
     now: Now,
 ) -> anyhow::Result<(Control, Vec<Effect>)> {
@@ -48,8 +47,11 @@ pub async fn control(
         .map(|(scenario, plan)| alert::ScenarioFacts::of(scenario, plan.describe(), plan.next(now.wall)))
         .collect();
     let rows = store.alert_states().await.context("failed to read the alert state")?;
-    let house =
-        House { page_url, zone: TimeZone::get(&settings.daemon.timezone).unwrap_or(TimeZone::UTC), host: hostname() };
+    let house = House {
+        page_url: page_url(settings),
+        zone: TimeZone::get(&settings.daemon.timezone).unwrap_or(TimeZone::UTC),
+        host: hostname(),
+    };
     let metric_facts: Vec<_> =
         scenarios.iter().map(|(scenario, plan)| metric_facts(scenario, &plan.describe())).collect();
     let begin = Beginnings {
@@ -85,6 +87,12 @@ fn metric_facts(scenario: &Scenario, schedule: &str) -> ScenarioFacts {
         owner: scenario.owner.clone().unwrap_or_else(|| Name::from("")),
         schedule: schedule.into(),
     }
+}
+
+/// What mails link to; nothing where the page is not served (off loopback).
+fn page_url(settings: &Settings) -> String {
+    let listen = settings.daemon.listen;
+    if listen.ip().is_loopback() { format!("http://{listen}") } else { String::new() }
 }
 
 /// Name of this machine, for mails.

@@ -22,6 +22,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Finished runs kept in memory while the store cannot be written; beyond it the oldest are given up, and counted.
 const MAX_RUNS_KEPT: usize = 10_000;
 
+/// The outbox is read again after this long even if nobody rang: a result that was written late, or an event that
+/// found no room, is shown then.
+const REREAD: Duration = Duration::from_mins(1);
+
 /// Mails shown on the page.
 const MAILS_SHOWN: u32 = 10;
 
@@ -110,18 +114,16 @@ async fn write_all(store: Store, mut jobs: mpsc::Receiver<Job>, bells: Bells) {
     }
 }
 
-/// Reads the outbox for the page whenever its bell rings, until the bell's task is dropped.
+/// Reads the outbox for the page whenever its bell rings, until the task is dropped.
 pub async fn watch_outbox(store: Store, bells: Bells) {
-    let mut sent = 0;
     loop {
         let (counts, mails) = tokio::join!(store.outbox_counts(), store.recent_mails(MAILS_SHOWN));
         if let (Ok(counts), Ok(mails)) = (counts, mails) {
-            sent = sent.max(mails.iter().filter(|mail| mail.sent_at.is_some()).count() as u64);
-            let view = OutboxView { queued: counts.queued, sent, dead: counts.dead };
+            let view = OutboxView { queued: counts.queued, sent: counts.sent, dead: counts.dead };
             let outbox = Outbox { view, mails: mails.iter().map(MailView::from).collect() };
             tell(&bells.events, Event::Outbox(outbox));
         }
-        bells.outbox.notified().await;
+        let _nobody_rang = tokio::time::timeout(REREAD, bells.outbox.notified()).await.is_err();
     }
 }
 

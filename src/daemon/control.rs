@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    event::{Effect, Event, Start},
+    event::{Effect, Event, NamedReading, Start},
     view::Outbox,
 };
 use crate::{
@@ -86,6 +86,8 @@ pub struct Control {
     pub(super) recent: Vec<RunSummary>,
     runs: BTreeMap<Name, Running>,
     delayed: Vec<Delayed>,
+    /// The alerts have seen something new since their last turn.
+    observed: bool,
     alert_next: Option<Timestamp>,
     ids: Ids,
     batch: Batch,
@@ -148,6 +150,7 @@ impl Control {
             recent: begin.recent,
             runs: BTreeMap::new(),
             delayed: Vec::new(),
+            observed: true,
             alert_next: None,
             ids: begin.ids,
             batch: Batch::default(),
@@ -157,7 +160,9 @@ impl Control {
         for alert in control.alerts.views() {
             control.metrics.alert_state(&alert.scenario, &alert.alert, alert.state.as_str());
         }
-        missed.into_iter().for_each(|skip| control.skip(&skip, now));
+        for skip in &missed {
+            control.skip(skip, now);
+        }
         control.after(now);
         let effects = control.done();
         (control, effects)
@@ -219,8 +224,10 @@ impl Control {
                 self.launch(run_id, &scenario, self.cause(&scenario), due, now);
             }
         }
-        let turn = self.alerts.turn(now.wall);
-        self.alert_turn(turn);
+        if std::mem::take(&mut self.observed) || self.alert_next.is_some_and(|next| next <= now.wall) {
+            let turn = self.alerts.turn(now.wall);
+            self.alert_turn(turn);
+        }
         if self.stopping && self.runs.is_empty() {
             self.effects.push(Effect::Exit);
         }
@@ -278,6 +285,7 @@ impl Control {
         self.metrics.missed(&skip.scenario, reason);
         if let Some(facts) = self.facts(&skip.scenario) {
             self.alerts.observe_missed(&facts, skip.due, reason, now.wall);
+            self.observed = true;
         }
     }
 
@@ -356,7 +364,7 @@ impl Control {
         }
     }
 
-    fn readings(&mut self, target: &Name, readings: Vec<(Name, Result<(f64, Unit), &'static str>)>) {
+    fn readings(&mut self, target: &Name, readings: Vec<NamedReading>) {
         let fault = readings.iter().find_map(|(_, reading)| reading.as_ref().err().copied());
         self.metrics.target_poll(target, fault.map_or(Ok(()), Err));
         for (stat, reading) in readings {
@@ -382,6 +390,7 @@ impl Control {
         if let Some(facts) = self.facts(&scenario) {
             let good = self.known.get(&scenario).and_then(|known| known.history.good.first());
             self.alerts.observe_run(&facts, &run, good, now.wall);
+            self.observed = true;
         }
         if let Some(known) = self.known.get_mut(&scenario) {
             known.in_flight = 0;
@@ -428,3 +437,6 @@ impl Control {
         Some(alert::ScenarioFacts::of(&known.scenario, known.schedule.clone(), next))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,9 @@ use crate::{
     store::rows::Batch,
 };
 
+/// A target's figure: its name, and its value with its unit or why there is none.
+pub type NamedReading = (Name, Result<(f64, Unit), &'static str>);
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event {
@@ -47,7 +50,7 @@ pub enum Event {
         /// The target.
         target: Name,
         /// By name: value and unit, or why there is none.
-        readings: Vec<(Name, Result<(f64, Unit), &'static str>)>,
+        readings: Vec<NamedReading>,
     },
     /// An attempt to deliver a mail ended.
     Delivered {

@@ -65,7 +65,7 @@ fn tell(events: &mpsc::Sender<Event>, outbox: &Notify, event: &DeliveryEvent) {
     let seconds = event.latency.as_secs_f64();
     match event.result {
         DeliveryResult::Sent => {
-            tracing::info!(receiver = &*event.receiver, kind = event.kind, seconds, "mail accepted by the relay")
+            tracing::info!(receiver = &*event.receiver, kind = event.kind, seconds, "mail accepted by the relay");
         }
         DeliveryResult::Abandoned => {}
         DeliveryResult::Retry => tracing::warn!(
@@ -75,7 +75,7 @@ fn tell(events: &mpsc::Sender<Event>, outbox: &Notify, event: &DeliveryEvent) {
             "mail not sent yet; it will be tried again"
         ),
         DeliveryResult::Dead => {
-            tracing::error!(receiver = &*event.receiver, kind = event.kind, why = event.text, "mail given up")
+            tracing::error!(receiver = &*event.receiver, kind = event.kind, why = event.text, "mail given up");
         }
     }
     let result: Result<Duration, &'static str> = match event.reason {

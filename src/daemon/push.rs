@@ -39,7 +39,9 @@ pub fn start(
             (Ok(runtime), Ok(exporter)) => runtime.block_on(async {
                 let spans = async {
                     while let Some(run) = inbox.recv().await {
-                        traces.iter().for_each(|traces| traces.run(&run));
+                        if let Some(traces) = &traces {
+                            traces.run(&run);
+                        }
                     }
                     std::future::pending::<()>().await;
                 };
@@ -52,7 +54,9 @@ pub fn start(
             (_, Err(why)) => tracing::error!("failed to set up OTLP: {why}"),
         }
         while let Ok(run) = inbox.try_recv() {
-            traces.iter().for_each(|traces| traces.run(&run));
+            if let Some(traces) = &traces {
+                traces.run(&run);
+            }
         }
         if let Some(traces) = traces {
             traces.shutdown();

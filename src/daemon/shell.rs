@@ -10,13 +10,11 @@ use tokio::{
 
 use super::{
     boot,
-    chores::{self, Chores},
-    committer::{self, Bells, Job},
+    committer::Job,
     control::Control,
+    crew::{Crew, FAREWELL},
     event::{Effect, Event, Start},
-    idle, mailer,
     pause::Switch,
-    push,
     view::Frame,
 };
 use crate::{
@@ -28,6 +26,7 @@ use crate::{
     model::{
         Name,
         clock::{self, Clock},
+        scenario::Scenario,
         settings::Settings,
     },
     store::Store,
@@ -44,8 +43,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Events taken in before the loop looks at the time again.
 const TURN: usize = 256;
 
-/// What is written and sent at the end takes no longer than this, together.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Commands and events that may wait; whoever sends more waits.
+const COMMANDS: usize = 64;
+const EVENTS: usize = 4096;
 
 /// A daemon, started and about to loop.
 pub struct Daemon {
@@ -65,19 +65,12 @@ pub struct Daemon {
     commands: mpsc::Receiver<Command>,
     replies: HashMap<u64, web::Reply<String>>,
     next_ticket: u64,
-    commits: mpsc::Sender<Job>,
-    committer: tokio::task::JoinHandle<()>,
+    crew: Crew,
     status: watch::Sender<Arc<StatusView>>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     own: Arc<OwnStats>,
     process: Option<ProcessReader>,
-    mailer: std::thread::JoinHandle<()>,
-    mailer_stop: watch::Sender<bool>,
-    pusher: Option<push::Pusher>,
-    web: web::Server,
-    web_stop: watch::Sender<bool>,
     first: Vec<Effect>,
-    _chores: tokio_cron_scheduler::JobScheduler,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -98,73 +91,41 @@ impl Daemon {
         let switch = Switch::new(settings.daemon.pause_file.clone(), gate.clone());
         let now = clock.now();
         let frame = Frame { started_at: now.wall, timezone: settings.daemon.timezone.clone() };
-        let page = format!("http://{}", settings.daemon.listen);
-        let (mut control, first) = boot::control(&settings, &store, page, switch.reason(), now).await?;
+        let (mut control, first) = boot::control(&settings, &store, switch.reason(), now).await?;
         let (status, status_seen) = watch::channel(Arc::new(control.view(&frame, now)));
         let (snapshot, snapshot_seen) = watch::channel(control.snapshot(now));
-        let (commands_in, commands) = mpsc::channel(64);
+        let (commands_in, commands) = mpsc::channel(COMMANDS);
+        let events = mpsc::channel(EVENTS);
         let own = Arc::new(OwnStats::default());
-        let (web_stop, web_stopped) = watch::channel(false);
         let state = WebState {
-            status: status_seen.clone(),
-            metrics: snapshot_seen.clone(),
+            status: status_seen,
+            metrics: snapshot_seen,
             commands: commands_in,
             own: own.clone(),
             clock: clock.clone(),
         };
-        let web = web::serve(settings.daemon.listen, state, web_stopped)
-            .with_context(|| format!("failed to listen on {} (daemon.listen)", settings.daemon.listen))?;
-        let events = mpsc::channel(4096);
-        let bells =
-            Bells { mailer: Arc::new(Notify::new()), outbox: Arc::new(Notify::new()), events: events.0.clone() };
-        let (commits, committer) = committer::start(store.clone(), bells.clone());
-        tokio::spawn(committer::watch_outbox(store.clone(), bells.clone()));
+        let crew = Crew::start(&settings, &store, state, &events.0).await?;
         tokio::spawn(switch.clone().watch(events.0.clone()));
-        let (mailer_stop, mailer_stopped) = watch::channel(false);
-        let receivers = settings.alerts.receivers.clone().into();
-        let mailer = mailer::start(store.clone(), receivers, bells, clock.clone(), mailer_stopped)?;
-        let policy = Arc::new(settings.policy.clone());
-        idle::start(&settings.scenarios, &policy, &clock, &status_seen, &events.0)?;
-        let pusher = settings
-            .telemetry
-            .otlp
-            .clone()
-            .map(|otlp| push::start(otlp, format!("{}/{}", boot::hostname(), web.address), snapshot_seen, own.clone()))
-            .transpose()?;
-        let housekeeping = Chores {
-            store: store.clone(),
-            clock: clock.clone(),
-            age: settings.daemon.retention_age,
-            bytes: settings.daemon.retention_bytes,
-            backup: settings.daemon.data_dir.join("plimsoll.db.backup"),
-        };
         Ok(Self {
             control,
-            policy,
+            policy: Arc::new(settings.policy.clone()),
             gate,
             switch,
             store,
             frame,
-            address: web.address,
+            address: crew.address(),
             runs: HashMap::new(),
-            run_events: mpsc::channel(4096),
+            run_events: mpsc::channel(EVENTS),
             events,
             commands,
             replies: HashMap::new(),
             next_ticket: 0,
-            commits,
-            committer,
+            crew,
             status,
             snapshot,
             own,
             process: ProcessReader::new(),
-            mailer,
-            mailer_stop,
-            pusher,
-            web,
-            web_stop,
             first,
-            _chores: chores::start(housekeeping).await.context("failed to start the housekeeping")?,
             clock,
             settings,
         })
@@ -187,7 +148,7 @@ impl Daemon {
                 _ = terminate.recv() => Some(Event::Stop),
                 _ = interrupt.recv() => Some(Event::Stop),
                 () = stop.notified() => Some(Event::Stop),
-                _ = pause.recv() => self.pause("SIGUSR1"),
+                _ = pause.recv() => Some(self.pause("SIGUSR1")),
                 _ = resume.recv() => self.resume(),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(event) = self.run_events.1.recv() => Some(Event::Run(event)),
@@ -202,8 +163,7 @@ impl Daemon {
             if matches!(event, Some(Event::Stop)) && deadline.is_none() {
                 tracing::info!(runs = self.runs.len(), "stopping: nothing new is sent, what is in flight may finish");
                 tell_systemd(&[sd_notify::NotifyState::Stopping]);
-                let longest = self.settings.scenarios.iter().map(|scenario| grace(scenario)).max().unwrap_or_default();
-                deadline = Some(clock::mono() + longest + FAREWELL);
+                deadline = Some(clock::mono() + self.longest_stop() + FAREWELL);
             }
             if self.turn(event).await {
                 break;
@@ -211,6 +171,15 @@ impl Daemon {
         }
         self.farewell().await;
         Ok(())
+    }
+
+    /// How long runs may take to end once they are told to: the grace of the requests in flight, then the hooks.
+    fn longest_stop(&self) -> Duration {
+        let stop = |scenario: &Arc<Scenario>| {
+            let hooks = if scenario.after.is_empty() { Duration::ZERO } else { run::HOOKS_AFTER_STOP };
+            grace(scenario) + hooks
+        };
+        self.settings.scenarios.iter().map(stop).max().unwrap_or_default()
     }
 
     /// Hands in `event` and what else has come meanwhile; true when everything is over.
@@ -238,11 +207,9 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Commit(batch) => {
-                    if let Some(pusher) = &self.pusher {
-                        batch.runs.iter().for_each(|run| pusher.trace(run));
-                    }
+                    self.crew.trace(&batch.runs);
                     let (done, durable) = oneshot::channel();
-                    let _gone = self.commits.send(Job { batch: *batch, done: Some(done) }).await.is_err();
+                    let _gone = self.crew.commits.send(Job { batch: *batch, done: Some(done) }).await.is_err();
                     if starts {
                         let _late = tokio::time::timeout(START_WAITS, durable).await.is_err();
                     }
@@ -301,11 +268,11 @@ impl Daemon {
         }
     }
 
-    fn pause(&self, reason: &str) -> Option<Event> {
+    fn pause(&self, reason: &str) -> Event {
         if let Err(error) = self.switch.throw(reason) {
             tracing::error!(%error, "load is paused, but the file that keeps it so over a restart cannot be written");
         }
-        Some(Event::Pause { reason: self.switch.reason().unwrap_or_else(|| reason.to_owned()) })
+        Event::Pause { reason: self.switch.reason().unwrap_or_else(|| reason.to_owned()) }
     }
 
     fn resume(&self) -> Option<Event> {
@@ -328,7 +295,7 @@ impl Daemon {
             Command::Pause { reason, reply } => {
                 let event = self.pause(&reason);
                 let _gone = reply.send(Ok(())).is_err();
-                return event;
+                return Some(event);
             }
             Command::Resume { reply } => {
                 let event = self.resume();
@@ -385,22 +352,7 @@ impl Daemon {
         let mut control = self.control;
         self.status.send_replace(Arc::new(control.view(&self.frame, now)));
         self.snapshot.send_replace(control.snapshot(now));
-        drop(self.commits);
-        if tokio::time::timeout(FAREWELL, self.committer).await.is_err() {
-            tracing::error!("the database took too long; the last rows may be lost");
-        }
-        self.mailer_stop.send_replace(true);
-        self.web_stop.send_replace(true);
-        let ends = tokio::task::spawn_blocking(move || {
-            if let Some(pusher) = self.pusher {
-                pusher.stop();
-            }
-            let _panicked = self.mailer.join().is_err();
-            self.web.join();
-        });
-        if tokio::time::timeout(FAREWELL * 2, ends).await.is_err() {
-            tracing::warn!("some threads did not end in time");
-        }
+        self.crew.farewell().await;
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "failed to close the database cleanly");
         }

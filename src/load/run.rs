@@ -31,7 +31,7 @@ use super::{
     user::Shared,
 };
 use crate::{
-    http::{dial::Dialer, scope::Scope},
+    http::{conn::Conn, dial::Dialer, scope::Scope},
     judge::{History, WindowJudge},
     measure::data::{RunData, SeriesKey, StatPoint},
     model::{
@@ -44,11 +44,15 @@ use crate::{
     },
 };
 
-/// Hooks after an interrupted run take no longer than this.
-const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
+/// Hooks of a run that is stopped early take no longer than this from then on.
+pub const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// The reading before the load delays it no longer than this.
 const FIRST_READING: Duration = Duration::from_secs(2);
+
+/// The reading after the load is waited for no longer than this, or than this when a person waits too.
+const LAST_READING: Duration = Duration::from_secs(5);
+const READING_AFTER_STOP: Duration = Duration::from_secs(1);
 
 /// A wall clock that moves this far against the monotonic one has been set.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
@@ -236,37 +240,17 @@ impl Run {
             Ok(both) => both,
             Err(trouble) => return Some(trouble),
         };
-        let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
-        let trouble = self.in_time(before).await.and_then(Result::err);
+        let trouble = self.hooks(&hooks, &scenario.before, || self.stop.is_draining()).await.err();
         if trouble.is_none() && !self.stop.is_over() {
             shared.inherited.replace(hooks.inherited.borrow().clone());
             if let Err(error) = Box::pin(self.load(&shared)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
-        let _counted = self.in_time(self.hooks(&hooks, &scenario.after, || self.stop.is_at_once())).await;
-        trouble
-    }
-
-    /// Leaves hooks the time they need; from a stop on only a few seconds, and none from the second signal on.
-    async fn in_time<T>(&self, hooks: impl Future<Output = T>) -> Option<T> {
-        let given_up = async {
-            self.stop.wait_hurried().await;
-            tokio::select! {
-                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
-                () = self.stop.wait_at_once() => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = given_up => {
-                if self.hooking.take() {
-                    self.recorder.hook(false);
-                }
-                None
-            }
-            done = hooks => Some(done),
+        if let Err(error) = self.hooks(&hooks, &scenario.after, || self.stop.is_abandoned()).await {
+            tracing::warn!(scenario = &*scenario.name, "{error}");
         }
+        trouble
     }
 
     async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
@@ -308,10 +292,9 @@ impl Run {
                 () = tokio::time::sleep(settle) => {}
                 () = self.stop.wait_hurried() => {}
             }
-            if !self.stop.is_at_once() {
-                let readings = poller.read_within(HOOKS_AFTER_STOP).await;
-                self.keep(readings, self.since_load());
-            }
+            let patience = if self.stop.interrupts() { READING_AFTER_STOP } else { LAST_READING };
+            let readings = poller.read_within(patience).await;
+            self.keep(readings, self.since_load());
         }
         Ok(())
     }
@@ -338,29 +321,53 @@ impl Run {
         }))
     }
 
-    /// Sends the hooks in order while `over` is false; the first that does not end ok ends them, and the error says why.
-    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step], over: impl Fn() -> bool) -> Result<(), String> {
-        let mut kept = None;
-        for step in steps {
-            if over() {
-                break;
+    /// Sends the hooks in order, until `enough`; the first that does not end ok ends them, and the error says why. Once
+    /// the run is stopped early they have [`HOOKS_AFTER_STOP`], and none at all after a second order.
+    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step], enough: impl Fn() -> bool) -> Result<(), String> {
+        let patience = async {
+            self.stop.wait_hurried().await;
+            tokio::select! {
+                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
+                () = self.stop.wait_abandoned() => {}
             }
-            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
-            self.hooking.set(true);
-            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
-            self.hooking.set(false);
-            let landing = done.landing.clone();
-            let ok = landing.class.outcome == Outcome::Ok;
-            self.recorder.hook(ok);
-            if !ok {
-                shared.note(step, &done, Outcome::Failed);
-                return Err(format!(
-                    "hook `{}` did not end ok ({}): {}",
-                    step.name, landing.class.reason, landing.detail
-                ));
+        };
+        let all = async {
+            let mut kept = None;
+            for step in steps {
+                if enough() {
+                    break;
+                }
+                self.hooking.set(true);
+                let done = self.hook(shared, step, &mut kept).await;
+                self.hooking.set(false);
+                done?;
             }
-            shared.inherited.borrow_mut().extend(done.captured());
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            done = all => done,
+            () = patience => {
+                if self.hooking.take() {
+                    self.recorder.hook(false);
+                }
+                Err("the hooks were given up: the run was stopped".to_owned())
+            }
         }
+    }
+
+    async fn hook(&self, shared: &Rc<Shared>, step: &Step, kept: &mut Option<Conn>) -> Result<(), String> {
+        let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
+        let done = shared.perform(step, &scope, clock::mono(), kept).await;
+        let landing = done.landing.clone();
+        let ok = landing.class.outcome == Outcome::Ok;
+        self.recorder.hook(ok);
+        if !ok {
+            shared.note(step, &done, Outcome::Failed);
+            let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
+            return Err(shared.redactor.redact(&why));
+        }
+        shared.inherited.borrow_mut().extend(done.captured());
         Ok(())
     }
 

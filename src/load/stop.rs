@@ -39,8 +39,8 @@ struct State {
     cut: Cell<bool>,
     /// A person, a signal or an abort asked for it: what follows the load gets little time.
     hurried: Cell<bool>,
-    /// The second signal: nothing follows the load.
-    at_once: Cell<bool>,
+    /// No hooks either.
+    abandoned: Cell<bool>,
     cause: Cell<Option<Cause>>,
     changed: Notify,
 }
@@ -73,9 +73,10 @@ impl Stop {
         self.0.changed.notify_waiters();
     }
 
-    /// The cut that does not even leave time for hooks.
-    pub fn cut_at_once(&self) {
-        self.0.at_once.set(true);
+    /// What is unanswered is given up now, hooks included: a person asked twice.
+    pub fn abandon(&self) {
+        self.0.abandoned.set(true);
+        self.drain(Cause::Person);
         self.cut();
     }
 
@@ -89,9 +90,9 @@ impl Stop {
         self.0.draining.get()
     }
 
-    /// Whether nothing may follow the load.
-    pub fn is_at_once(&self) -> bool {
-        self.0.at_once.get()
+    /// Whether hooks are given up too.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.abandoned.get()
     }
 
     /// Who ended the run early.
@@ -124,9 +125,9 @@ impl Stop {
         self.wait(|state| state.hurried.get()).await;
     }
 
-    /// Until nothing may follow the load.
-    pub async fn wait_at_once(&self) {
-        self.wait(|state| state.at_once.get()).await;
+    /// Until hooks are given up too.
+    pub async fn wait_abandoned(&self) {
+        self.wait(|state| state.abandoned.get()).await;
     }
 
     async fn wait(&self, reached: impl Fn(&State) -> bool) {
@@ -145,10 +146,7 @@ impl Stop {
             match *orders.borrow_and_update() {
                 Order::Run => {}
                 Order::Drain => self.drain(Cause::Person),
-                Order::Cut => {
-                    self.drain(Cause::Person);
-                    self.cut_at_once();
-                }
+                Order::Cut => self.abandon(),
             }
             if orders.changed().await.is_err() {
                 return;

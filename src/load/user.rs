@@ -317,11 +317,13 @@ impl Shared {
         progress: &Progress,
     ) -> Result<Answer, Failure> {
         let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
-        let mut lease = self
-            .connector
-            .lease(kept, handed, &progress.wait)
-            .await
-            .map_err(|error| failed(error.reason, error.detail, None))?;
+        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
+        let lease = tokio::select! {
+            biased;
+            () = self.stop.wait_draining() => return Err(self.cut_off()),
+            lease = self.connector.lease(kept, handed, &progress.wait) => lease,
+        };
+        let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
         progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
         let answer = exchange::exchange(&mut lease.conn, request, keep, self.scenario.target.http.max_body)
             .await
@@ -371,7 +373,12 @@ impl Shared {
             let detail = "cut when the run was stopped".to_owned();
             return Failure { outcome: Outcome::Interrupted, reason: "", detail, status: None };
         }
-        let detail = "still unanswered when the grace after the planned duration was over".to_owned();
+        let detail = if self.stop.cause().is_some() {
+            "still unanswered when the schedule's `timeout` ended the run"
+        } else {
+            "still unanswered when the grace after the planned duration was over"
+        };
+        let detail = detail.to_owned();
         Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
     }
 

@@ -14,6 +14,8 @@ use super::{
 pub struct OutboxCounts {
     /// To be sent.
     pub queued: u64,
+    /// Accepted by the relay, of those that are still kept.
+    pub sent: u64,
     /// Given up.
     pub dead: u64,
 }
@@ -77,9 +79,11 @@ pub(super) fn note_result(connection: &Connection, id: i64, result: &MailResult,
 }
 
 pub(super) fn counts(connection: &mut Connection) -> Result<OutboxCounts> {
-    let sql = "SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'dead') FROM outbox";
-    let (queued, dead): (i64, i64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(OutboxCounts { queued: queued.unsigned_abs(), dead: dead.unsigned_abs() })
+    let sql = "SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'sent'), \
+               count(*) FILTER (WHERE state = 'dead') FROM outbox";
+    let [queued, sent, dead] =
+        connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?].map(i64::unsigned_abs)))?;
+    Ok(OutboxCounts { queued, sent, dead })
 }
 
 pub(super) fn recent(connection: &Connection, limit: u32) -> Result<Vec<OutboxMail>> {

@@ -290,7 +290,7 @@ async fn mails_of_an_incident_go_in_order() {
     result(first[0].id, MailResult::Dead { error: "550 no".to_owned() }).await;
     assert_eq!(texts(&due(200).await), ["resolve"]);
     let counts = store.outbox_counts().await.expect("a query");
-    assert_eq!((counts.queued, counts.dead), (1, 1));
+    assert_eq!((counts.queued, counts.sent, counts.dead), (1, 2, 1));
     // A late answer changes nothing.
     result(first[0].id, MailResult::Sent { at: at(300) }).await;
     let dead = store.mail(first[0].id).await.expect("a query").expect("the mail");

@@ -33,7 +33,13 @@ impl FromStr for LogFormat {
 pub const FILTER: &str = "PLIMSOLL_LOG";
 
 /// Libraries that carry our own telemetry: what they log would be about logging. Their failures are told by us, once.
-const EXPORTERS: [(&str, &str); 4] = [("opentelemetry", "off"), ("hyper", "warn"), ("reqwest", "warn"), ("h2", "warn")];
+const EXPORTERS: [(&str, &str); 5] = [
+    ("opentelemetry", "off"),
+    ("hyper", "warn"),
+    ("reqwest", "warn"),
+    ("h2", "warn"),
+    ("tokio_cron_scheduler", "warn"),
+];
 
 /// Starts the log; once per process. The error completes "failed to start the log: ".
 pub fn init(format: LogFormat) -> Result<(), String> {

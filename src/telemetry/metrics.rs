@@ -34,7 +34,8 @@ pub const MISSED: [&str; 5] = ["overlap", "downtime", "paused", "capacity", "shu
 /// Why a reading of a target's figures failed.
 pub const POLL_FAILURES: [&str; 4] = ["http", "timeout", "json", "missing_field"];
 /// Why a notification could not be sent.
-pub const NOTIFY_FAILURES: [&str; 6] = ["connect", "tls", "auth", "rejected", "timeout", "other"];
+pub const NOTIFY_FAILURES: [&str; 9] =
+    ["connect", "tls", "auth", "deferred", "rejected", "timeout", "config", "expired", "stopping"];
 /// The states of an alert.
 pub const ALERT_STATES: [&str; 3] = ["inactive", "pending", "firing"];
 /// The alert of a scenario's verdict, beside those of its thresholds.

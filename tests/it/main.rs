@@ -1,9 +1,15 @@
 //! Tests on real components: one binary, so that it links once.
 
+mod cli;
 mod components;
 mod config;
+mod dead;
 mod deploy;
+mod docs;
+mod e2e;
 mod engine;
+mod kill;
 mod practice;
+mod stop;
 mod support;
 mod tidy;

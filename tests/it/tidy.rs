@@ -23,8 +23,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("measure", &["model"]),
     ("schedule", &["model"]),
     ("judge", &["model", "measure"]),
-    // What the user wrote becomes words; expressions and cron lines are parsed where they are understood.
-    ("config", &["model", "judge", "schedule"]),
+    // What the user wrote becomes words; expressions and cron lines are parsed where they are understood, and addresses that
+    // nobody may load are told before anything is dialled.
+    ("config", &["model", "judge", "schedule", "http::address"]),
     // How much, and the requests themselves. `http` judges a response's `expect`s.
     ("http", &["model", "measure", "judge"]),
     ("load", &["model", "measure"]),
@@ -97,12 +98,27 @@ const PURE: &[&str] = &[
     "schedule",
     "judge",
     "config",
+    "http/address",
     "load/plan",
+    "load/report",
+    "load/judging",
+    "store/rows",
     "alert/state",
     "alert/group",
+    "alert/facts",
+    "alert/evidence",
+    "alert/desk",
     "alert/mail",
-    "daemon/control",
+    "alert/backoff",
+    "telemetry/catalogue",
     "telemetry/metrics",
+    "telemetry/series",
+    "web/guard",
+    "web/view",
+    "web/page",
+    "daemon/control",
+    "daemon/event",
+    "daemon/view",
 ];
 
 /// What pure files do not mention.
@@ -116,6 +132,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("#[allow(", &[], "write #[expect(…, reason = \"…\")]: it says when it is no longer needed"),
     ("#![allow(", &[], "write #![expect(…, reason = \"…\")]: it says when it is no longer needed"),
     ("unbounded_channel", &[], "give the channel a bound and count what does not fit"),
+    ("Arc<Mutex<", &[], "give the state one owner; publish it by `watch` or `ArcSwap`"),
     ("println!", &["cli", "practice/command"], "say it with tracing, or return it to the command line"),
 ];
 

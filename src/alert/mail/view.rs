@@ -275,7 +275,7 @@ fn about(facts: Option<&ScenarioFacts>, evidence: &Evidence) -> Vec<(&'static st
         let _ = write!(requests, ", {dropped} never sent ({})", counts(&evidence.dropped));
     }
     if evidence.throughput_per_s > 0.0 {
-        let _ = write!(requests, ", {} answered", human(evidence.throughput_per_s, Unit::PerSecond));
+        let _ = write!(requests, ", {} ok", human(evidence.throughput_per_s, Unit::PerSecond));
     }
     about.push(("Requests", requests));
     about

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::{At, Lower, origin::is_loopback, threshold::severity};
 use crate::{
-    config::{check::short, hints, raw},
+    config::{check::short, hints, raw, tree::Node},
     model::settings::{AlertOn, AlertSettings, EmailSettings, Receiver, Route, SmtpTls},
 };
 
@@ -40,7 +40,7 @@ impl Lower<'_> {
     }
 
     fn routes(&mut self, at: &At, raw: &raw::Alerts) -> Vec<Route> {
-        let receivers = self.node(&at.key("receivers")).map(|node| node.entries()).unwrap_or_default();
+        let receivers = self.node(&at.key("receivers")).map(Node::entries).unwrap_or_default();
         let names: Vec<&str> = receivers.iter().map(|entry| entry.key.as_str()).collect();
         let Some(routes) = &raw.routes else {
             // A list that could not be read has an error of its own.
@@ -119,10 +119,9 @@ impl Lower<'_> {
                 SmtpTls::Implicit
             }
             (true, _) => SmtpTls::Implicit,
-            (false, Some(raw::MailTls::Required)) => SmtpTls::StartTls,
             (false, Some(raw::MailTls::None)) => SmtpTls::None,
             (false, None) if is_loopback(&host) => SmtpTls::None,
-            (false, None) => SmtpTls::StartTls,
+            (false, None | Some(raw::MailTls::Required)) => SmtpTls::StartTls,
         };
         if tls == SmtpTls::None && credentials.is_some() && !is_loopback(&host) {
             self.error(&at.key("tls"), "a password would cross the network in the clear", "write `tls: required`");
@@ -206,6 +205,8 @@ impl Lower<'_> {
                 Some((user, SecretString::from(password)))
             }
             (None, None) => None,
+            // A password that could not be read has an error of its own.
+            (Some(_), None) if self.node(&password_at).is_some() => None,
             (Some(_), None) => {
                 self.error(
                     &at.key("username"),

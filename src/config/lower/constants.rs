@@ -137,7 +137,9 @@ impl Lower<'_> {
                 self.secret_file(&at, &dir.join(name))
             }
             (None, None, None) => {
-                self.error(at, "a secret says where it is read from", HOW);
+                if !self.troubled(at) {
+                    self.error(at, "a secret says where it is read from", HOW);
+                }
                 None
             }
             _ => {

@@ -1,10 +1,10 @@
 //! `daemon`, `policy` and `telemetry`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{At, HostPolicy, Lower, origin};
 use crate::{
-    config::{raw, source::Span},
+    config::{check::short, raw, source::Span},
     model::{
         settings::{DaemonSettings, OriginPattern, OtlpSettings, Policy, TelemetrySettings},
         units,
@@ -17,18 +17,7 @@ impl Lower<'_> {
         let default = raw::Daemon::default();
         let raw = self.main().daemon.as_ref().unwrap_or(&default);
         let listen = raw.listen.as_deref().unwrap_or("127.0.0.1:9590");
-        let listen = match listen.parse() {
-            Ok(listen) => Some(listen),
-            Err(_) => {
-                let help = match listen.strip_prefix("localhost:").or_else(|| listen.strip_prefix(':')) {
-                    Some(port) => format!("write an address and a port: `listen: \"127.0.0.1:{port}\"`"),
-                    None => "write an address and a port: `listen: \"127.0.0.1:9590\"`".to_owned(),
-                };
-                let shown = crate::config::check::short(listen);
-                self.error(&at.key("listen"), format!("`{shown}` is not an address to listen on"), help);
-                None
-            }
-        };
+        let listen = self.listen(&at.key("listen"), listen);
         let data_at = at.key("data_dir");
         let data_dir = raw
             .data_dir
@@ -64,12 +53,22 @@ impl Lower<'_> {
         })
     }
 
+    fn listen(&mut self, at: &At, text: &str) -> Option<SocketAddr> {
+        let address = text.parse().ok();
+        if address.is_none() {
+            let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or("9590");
+            let help = format!("write an address and a port: `listen: \"127.0.0.1:{}\"`", short(port));
+            self.error(at, format!("`{}` is not an address to listen on", short(text)), help);
+        }
+        address
+    }
+
     /// The bounds of what may be loaded: the host's, narrowed by the configuration's own.
     pub(super) fn policy(&mut self, host: Option<&HostPolicy>) -> Policy {
         let mut policy = Policy::default();
         if let Some(host) = host {
             self.read_policy(&host.raw, &mut policy, None, |keys| {
-                let path: Vec<_> = keys.iter().map(|key| key.seg()).collect();
+                let path: Vec<_> = keys.iter().map(PolicyKey::seg).collect();
                 Some(host.tree.locate(&path))
             });
         }
@@ -137,7 +136,7 @@ impl Lower<'_> {
         let mut patterns = Vec::new();
         for (index, text) in allow.iter().enumerate() {
             let span = locate(&[PolicyKey::Name("allow"), PolicyKey::Index(index)]);
-            let shown = crate::config::check::short(text);
+            let shown = short(text);
             match origin::parse_pattern(text) {
                 Err(help) => self.problems.error(span, format!("`{shown}` is not an origin"), help),
                 Ok(pattern) => {
@@ -163,7 +162,7 @@ impl Lower<'_> {
         let uri = endpoint.parse::<http::Uri>().ok();
         let fine = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
         if !fine && !endpoint.is_empty() {
-            let shown = crate::config::check::short(&endpoint);
+            let shown = short(&endpoint);
             self.error(
                 &at.key("endpoint"),
                 format!("`{shown}` is not the URL of a collector"),

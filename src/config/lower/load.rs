@@ -55,7 +55,7 @@ impl Lower<'_> {
 
     fn per_vu(&mut self, at: &At, raw: &raw::Load, policy: &Policy) -> Executor {
         let vus = raw.vus.unwrap_or(1);
-        if raw.vus.is_none() {
+        if raw.vus.is_none() && self.node(&at.key("vus")).is_none() {
             self.error(
                 &at.key("executor"),
                 "`vus` is missing: per-vu-iterations says how many users there are",
@@ -82,6 +82,7 @@ impl Lower<'_> {
         let executor = at.key("executor");
         let rate = match &raw.rate {
             Some(text) => units::parse_rate(&text.0).ok(),
+            None if self.node(&at.key("rate")).is_some() => None,
             None => {
                 self.error(
                     &executor,
@@ -100,7 +101,7 @@ impl Lower<'_> {
                 format!("write `rate: {most}/s` or less, or `policy: {{max_rate: {rate}}}` if you may"),
             );
         }
-        if raw.duration.is_none() {
+        if raw.duration.is_none() && self.node(&at.key("duration")).is_none() {
             self.error(
                 &executor,
                 "`duration` is missing: constant-arrival-rate says how long it goes on",
@@ -123,7 +124,7 @@ impl Lower<'_> {
 
     fn within_policy(&mut self, at: &At, text: Option<&raw::DurationText>, planned: Duration, policy: &Policy) {
         if let Some(text) = text.filter(|_| planned > policy.max_duration) {
-            let key = self.last_key(at);
+            let key = Self::last_key(at);
             let most = units::human_seconds(policy.max_duration.as_secs_f64());
             let text = &text.0;
             self.error(

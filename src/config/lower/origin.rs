@@ -1,11 +1,12 @@
-//! Which origins may be loaded: patterns of the policy, and addresses that no policy can allow.
+//! Which origins may be loaded: patterns of the policy, and addresses that no policy can allow. This is the early word
+//! on what stands in the file; `http/address.rs` has the last one, on the address that a name resolved to. A test holds
+//! the two together.
 
-use crate::{
-    http::address,
-    model::{
-        scenario::BaseUrl,
-        settings::{OriginPattern, Policy},
-    },
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::model::{
+    scenario::BaseUrl,
+    settings::{OriginPattern, Policy},
 };
 
 /// Parses `http://localhost:*`, `https://*.example.com` or `*.example.com:8443`. The error says what to write.
@@ -47,8 +48,22 @@ pub(crate) fn narrows(outer: &OriginPattern, inner: &OriginPattern) -> bool {
 }
 
 /// Whether the policy allows an origin; loopback only when it lists none.
-pub(crate) fn allows(policy: &Policy, base: &BaseUrl) -> bool {
-    if policy.allow.is_empty() { is_loopback(&base.host) } else { address::allows_origin(policy, base) }
+pub fn allows(policy: &Policy, base: &BaseUrl) -> bool {
+    if policy.allow.is_empty() {
+        return is_loopback(&base.host);
+    }
+    let host = base.host.to_ascii_lowercase();
+    policy.allow.iter().any(|pattern| {
+        pattern.https.is_none_or(|https| https == base.https)
+            && pattern.port.is_none_or(|port| port == base.port)
+            && host_covers(&pattern.host, &host)
+    })
+}
+
+/// `scheme://host:port`, as the policy's list takes it.
+pub(crate) fn shown(base: &BaseUrl) -> String {
+    let host = if base.host.contains(':') { format!("[{}]", base.host) } else { base.host.to_string() };
+    format!("{}://{host}:{}", if base.https { "https" } else { "http" }, base.port)
 }
 
 fn host_covers(pattern: &str, host: &str) -> bool {
@@ -61,18 +76,54 @@ fn host_covers(pattern: &str, host: &str) -> bool {
 /// Whether a host name or address literal is this machine.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(address::is_loopback)
+    let address = host.parse().map(canonical);
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Why a host is never loaded, whatever a policy says: a metadata service or a link-local address, by name or literal.
 /// What other names resolve to is checked when a connection is opened.
-pub(crate) fn forbidden(host: &str) -> Option<&'static str> {
+pub fn forbidden(host: &str) -> Option<&'static str> {
     let host = host.to_ascii_lowercase();
     let names = ["metadata.google.internal", "metadata", "metadata.goog", "instance-data"];
     if names.contains(&host.trim_end_matches('.')) {
         return Some("a cloud metadata service");
     }
-    host.parse().ok().and_then(address::refused)
+    let address = host.parse::<IpAddr>().ok()?;
+    forbidden_ip(canonical(address)).or_else(|| forbidden_ip(address))
+}
+
+fn forbidden_ip(ip: IpAddr) -> Option<&'static str> {
+    const METADATA: [IpAddr; 3] = [
+        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    ];
+    let (link_local, nobody) = match ip {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[0] == 0 || v4.is_broadcast()),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.is_unspecified()),
+    };
+    if link_local {
+        Some("a link-local address, where clouds keep their metadata")
+    } else if METADATA.contains(&ip) {
+        Some("a cloud metadata address")
+    } else if nobody || ip.is_multicast() {
+        Some("not the address of one host")
+    } else {
+        None
+    }
+}
+
+/// The IPv4 address within a mapped, compatible, 6to4 or NAT64 one.
+fn canonical(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = ip else { return ip };
+    let (high, low) = match v6.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            (high, low)
+        }
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => (high, low),
+        _ => return ip,
+    };
+    IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
 }
 
 #[cfg(test)]

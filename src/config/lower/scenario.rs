@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{At, Lower, json_of, target::Targets, threshold::Measured};
+use super::{At, Lower, json_of, schedule::known_zone, target::Targets, threshold::Measured};
 use crate::{
-    config::{check::short, hints, raw},
+    config::{check::short, hints, raw, tree::Value},
     model::{
         scenario::{Constants, Intent, Scenario, Target},
         settings::{DaemonSettings, Policy},
@@ -22,11 +22,15 @@ impl Lower<'_> {
         &mut self,
         targets: &Targets,
         policy: &Policy,
-        daemon: &Option<DaemonSettings>,
+        daemon: Option<&DaemonSettings>,
     ) -> Vec<Arc<Scenario>> {
         self.twice("scenarios");
         let total = self.section("scenarios").len();
-        if total == 0 {
+        let wrong = self
+            .files
+            .iter()
+            .any(|file| file.tree.get("scenarios").is_some_and(|node| !matches!(node.value, Value::Map(_))));
+        if total == 0 && !wrong {
             self.key_error(
                 &At::root(0).key("scenarios"),
                 "there are no scenarios",
@@ -41,12 +45,14 @@ impl Lower<'_> {
             );
             return Vec::new();
         }
-        let zone = daemon.as_ref().map_or("UTC", |daemon| &daemon.timezone).to_owned();
+        let zone = daemon.map_or("UTC", |daemon| &daemon.timezone);
+        // A zone that does not exist has been noted already.
+        let zone = if known_zone(zone) { zone } else { "UTC" };
         let mut out = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             for (name, raw) in file.raw.scenarios.iter().flat_map(|scenarios| &scenarios.0) {
                 let at = At::root(index).key("scenarios").key(name);
-                out.extend(self.scenario(&at, name, raw, targets, policy, &zone).map(Arc::new));
+                out.extend(self.scenario(&at, name, raw, targets, policy, zone).map(Arc::new));
             }
         }
         out
@@ -123,21 +129,21 @@ impl Lower<'_> {
     fn target_of(&mut self, at: &At, raw: &raw::Scenario, targets: &Targets) -> Option<Arc<Target>> {
         let names = self.section("targets");
         match &raw.target {
-            Some(name) => match targets.get(name) {
-                Some(target) => target.clone(),
-                None => {
-                    let help = if names.is_empty() {
-                        format!("write `targets: {{{}: {{base_url: http://localhost:8080}}}}`", short(name))
-                    } else {
-                        hints::did_you_mean(name, &names, "targets")
-                    };
-                    self.error(&at.key("target"), format!("there is no target `{}`", short(name)), help);
-                    None
+            Some(name) => {
+                if let Some(target) = targets.get(name) {
+                    return target.clone();
                 }
-            },
+                let help = if names.is_empty() {
+                    format!("write `targets: {{{}: {{base_url: http://localhost:8080}}}}`", short(name))
+                } else {
+                    hints::did_you_mean(name, &names, "targets")
+                };
+                self.error(&at.key("target"), format!("there is no target `{}`", short(name)), help);
+                None
+            }
             None if names.len() == 1 => targets.get(names[0]).cloned().flatten(),
             None if names.is_empty() => {
-                let name = self.last_key(at);
+                let name = Self::last_key(at);
                 self.key_error(
                     at,
                     format!("scenario `{}` has no target", short(&name)),
@@ -146,7 +152,7 @@ impl Lower<'_> {
                 None
             }
             None => {
-                let name = self.last_key(at);
+                let name = Self::last_key(at);
                 let help = format!("write `target: {}`; there are {}", names[0], names.join(", "));
                 self.key_error(at, format!("scenario `{}` does not say which target", short(&name)), help);
                 None
@@ -179,6 +185,5 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{:x}", hasher.finalize())
 }

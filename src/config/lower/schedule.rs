@@ -37,12 +37,12 @@ impl Lower<'_> {
                 }
             }
             Err(error) => {
-                let help = if matches!(spec.due, Due::Cron { .. }) {
-                    "write minute, hour, day of month, month, day of week: `cron: \"*/5 * * * *\"`, with seconds before them if need be"
-                } else {
-                    ""
+                let (what, help) = error.split_once(": ").unwrap_or((&error, ""));
+                let message = match &spec.due {
+                    Due::Cron { expr, .. } => format!("`{}` is not a schedule: {what}", short(expr)),
+                    _ => what.to_owned(),
                 };
-                self.error(&due_at, error, help);
+                self.error(&due_at, message, help);
             }
         }
         spec
@@ -57,7 +57,7 @@ impl Lower<'_> {
             return Some(Due::Cron { expr: text.into(), zone: zone.into() });
         }
         if let Ok(every) = units::parse_duration(text.strip_prefix("every ").unwrap_or(text)) {
-            return Some(self.every(at, every));
+            return Some(Due::Every(every));
         }
         if hints::not_built_value("schedule", text) {
             self.error(at, format!("`{text}` is not in this version yet"), "a schedule has cron, every and manual");
@@ -72,17 +72,6 @@ impl Lower<'_> {
         None
     }
 
-    fn every(&mut self, at: &At, every: Duration) -> Due {
-        if every < Duration::from_secs(1) {
-            self.error(
-                at,
-                "`every` is too short: the least is 1 s",
-                "write `every: 1s` or more; for a load write `executor: constant-arrival-rate`",
-            );
-        }
-        Due::Every(every)
-    }
-
     fn schedule_map(&mut self, at: &At, raw: &raw::ScheduleMap, zone: &str) -> Option<(ScheduleSpec, At)> {
         let zone_at = at.key("timezone");
         let own = raw.timezone.as_deref();
@@ -94,12 +83,18 @@ impl Lower<'_> {
             (Some(every), None, false) => {
                 let at = at.key("every");
                 let every = units::parse_duration(&every.0).ok()?;
-                (self.every(&at, every), at)
+                (Due::Every(every), at)
             }
             (None, Some(cron), false) => (Due::Cron { expr: cron.0.trim().into(), zone: zone.into() }, at.key("cron")),
             (None, None, true) => (Due::Manual, at.clone()),
             (None, None, false) => {
-                self.error(at, "a schedule says when", "write `every: 5m`, `cron: \"*/5 * * * *\"` or `manual: true`");
+                if !self.troubled(at) {
+                    self.error(
+                        at,
+                        "a schedule says when",
+                        "write `every: 5m`, `cron: \"*/5 * * * *\"` or `manual: true`",
+                    );
+                }
                 return None;
             }
             _ => {
@@ -111,16 +106,6 @@ impl Lower<'_> {
             self.error(&zone_at, "`timezone` belongs to `cron`", "remove it: a period is the same everywhere");
         }
         let jitter = self.duration(&at.key("jitter"), raw.jitter.as_ref(), Duration::ZERO, Duration::ZERO);
-        if let Due::Every(every) = due
-            && jitter >= every
-            && !jitter.is_zero()
-        {
-            self.error(
-                &at.key("jitter"),
-                "`jitter` is not shorter than the period",
-                "write a jitter well below `every`",
-            );
-        }
         let timeout = raw
             .timeout
             .as_ref()
@@ -153,6 +138,6 @@ impl Lower<'_> {
     }
 }
 
-fn known_zone(zone: &str) -> bool {
+pub(super) fn known_zone(zone: &str) -> bool {
     jiff::tz::TimeZone::get(zone).is_ok()
 }

@@ -166,7 +166,13 @@ impl Lower<'_> {
         };
         let mut found = methods(raw);
         let Some((key, method, path)) = found.next() else {
-            self.error(at, "a request has a method and a path", "write `get: /path`, `post: /path` or `request: NAME`");
+            if !self.troubled(at) {
+                self.error(
+                    at,
+                    "a request has a method and a path",
+                    "write `get: /path`, `post: /path` or `request: NAME`",
+                );
+            }
             return None;
         };
         if let Some((other, ..)) = found.next() {
@@ -295,11 +301,13 @@ impl Lower<'_> {
             (None, Some(header), None) => CaptureFrom::Header(self.header_name(&at.key("header"), header)?),
             (None, None, Some(regex)) => self.capture_regex(at, regex, raw.group)?,
             _ => {
-                self.key_error(
-                    at,
-                    "a capture says where its value is found",
-                    "write one of `json: $.id`, `header: x-id` or `regex: \"id=([0-9]+)\"`",
-                );
+                if !self.troubled(at) {
+                    self.key_error(
+                        at,
+                        "a capture says where its value is found",
+                        "write one of `json: $.id`, `header: x-id` or `regex: \"id=([0-9]+)\"`",
+                    );
+                }
                 return None;
             }
         };

@@ -1,30 +1,22 @@
 //! `targets`: where requests go, how, and what their answers mean.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
-
-use http::HeaderName;
-use serde_json_path::JsonPath;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{At, Lower, Scope, origin};
 use crate::{
     config::{check::short, expr, mask, raw},
-    http::address,
     model::{
         Name,
         outcome::Outcome,
-        scenario::{
-            BaseUrl, ClassifyRule, Connections, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec, StatusMatch,
-            Target,
-        },
+        scenario::{BaseUrl, ClassifyRule, Connections, HttpOptions, ReasonSource, StatusMatch, Target},
         settings::Policy,
         template::{Escape, Template},
         units,
     },
 };
+use http::HeaderName;
+
+const HEADER_HELP: &str = "a header's name has letters, digits and -";
 
 /// Targets by name; `None` for one that is written but cannot be used.
 pub(super) type Targets = HashMap<String, Option<Arc<Target>>>;
@@ -115,7 +107,7 @@ impl Lower<'_> {
     }
 
     fn allowed(&mut self, at: &At, base: &BaseUrl, policy: &Policy) {
-        let origin = address::origin(base);
+        let origin = origin::shown(base);
         if let Some(why) = origin::forbidden(&base.host) {
             self.error(
                 at,
@@ -123,16 +115,13 @@ impl Lower<'_> {
                 "name the service by its own address",
             );
         } else if !origin::allows(policy, base) {
-            let why = if policy.allow.is_empty() {
-                "without a policy only loopback is allowed"
+            let (why, help) = if policy.allow.is_empty() {
+                let help = format!("if you may load it, write `policy: {{allow: [\"{origin}\"]}}`");
+                ("without a policy only loopback is allowed", help)
             } else {
-                "it is not in the `allow:` list"
+                ("it is not in its list", format!("if you may load it, add \"{origin}\" under `allow:` in the policy"))
             };
-            self.error(
-                at,
-                format!("the policy does not allow `{origin}`: {why}"),
-                format!("if you may load it, write `policy: {{allow: [\"{origin}\"]}}`"),
-            );
+            self.error(at, format!("the policy does not allow `{origin}`: {why}"), help);
         }
     }
 
@@ -145,7 +134,10 @@ impl Lower<'_> {
         let mut headers: Vec<(HeaderName, Template)> = Vec::new();
         for (name, value) in raw.iter().flat_map(|headers| &headers.0) {
             let at = at.key(name);
-            let Some(header) = self.header_name(&at, name) else { continue };
+            let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+                self.key_error(&at, format!("`{}` is not the name of a header", short(name)), HEADER_HELP);
+                continue;
+            };
             if ["content-length", "transfer-encoding", "connection"].contains(&header.as_str()) {
                 self.key_error(
                     &at,
@@ -178,11 +170,7 @@ impl Lower<'_> {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
         if header.is_none() {
             let shown = short(name);
-            self.error(
-                at,
-                format!("`{shown}` is not the name of a header"),
-                "a header's name has letters, digits and -",
-            );
+            self.error(at, format!("`{shown}` is not the name of a header"), HEADER_HELP);
         }
         header
     }
@@ -296,91 +284,6 @@ impl Lower<'_> {
         statuses
     }
 
-    fn stats(&mut self, at: &At, raw: &raw::Stats) -> StatsSpec {
-        let least = Duration::from_millis(100);
-        let every = self.duration(&at.key("every"), raw.every.as_ref(), Duration::from_secs(2), least);
-        let idle_at = at.key("idle_every");
-        let idle_every = self.duration(&idle_at, raw.idle_every.as_ref(), Duration::from_secs(30), Duration::ZERO);
-        let settle = self.duration(&at.key("settle"), raw.settle.as_ref(), Duration::from_secs(2), Duration::ZERO);
-        let mut stats = BTreeMap::new();
-        for (section, counter, raw) in [("gauges", false, &raw.gauges), ("counters", true, &raw.counters)] {
-            for (name, stat) in raw.iter().flat_map(|stats| &stats.0) {
-                let at = at.key(section).key(name);
-                self.identifier(&at, name, "a figure");
-                if RESERVED.contains(&name.as_str()) {
-                    self.key_error(
-                        &at,
-                        format!("`{name}` is a metric of Plimsoll's own"),
-                        format!("choose another name, such as `target_{name}`"),
-                    );
-                }
-                if stats.contains_key(name.as_str()) {
-                    self.key_error(&at, format!("`{name}` is a gauge and a counter"), "keep one of them");
-                }
-                if let Some(spec) = self.stat(&at, stat, counter) {
-                    stats.insert(Name::from(name.as_str()), spec);
-                }
-            }
-        }
-        if stats.len() > 100 {
-            self.key_error(
-                at,
-                format!("{} figures are read: the most is 100", stats.len()),
-                "keep those that thresholds and dashboards use",
-            );
-        }
-        StatsSpec { every, idle_every, settle, stats }
-    }
-
-    fn stat(&mut self, at: &At, raw: &raw::Stat, counter: bool) -> Option<StatSpec> {
-        const HOW: &str = "write `{get: /stats, json: $.queued}` or `{prometheus: /metrics, series: queue_length}`";
-        let (path, path_at, read) = match (&raw.get, &raw.json, &raw.prometheus, &raw.series) {
-            (Some(path), Some(json), None, None) => {
-                (path, at.key("get"), StatRead::Json(self.json_path(&at.key("json"), json)?))
-            }
-            (None, None, Some(path), Some(series)) => {
-                (path, at.key("prometheus"), self.series(&at.key("series"), series)?)
-            }
-            _ => {
-                self.key_error(at, "a figure is read from JSON or from Prometheus text", HOW);
-                return None;
-            }
-        };
-        if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            self.error(
-                &path_at,
-                format!("`{}` is not a path", short(path)),
-                "write a path below the target's `base_url`, such as `/stats`",
-            );
-        }
-        let (unit, scale) = units::suffix(raw.unit.as_ref().map_or("", |unit| unit.0.as_str()))?;
-        Some(StatSpec { counter, path: path.as_str().into(), read, unit, scale })
-    }
-
-    pub(super) fn json_path(&mut self, at: &At, text: &str) -> Option<JsonPath> {
-        match JsonPath::parse(text) {
-            Ok(path) => Some(path),
-            Err(error) => {
-                let help = if text.starts_with('$') {
-                    "write a JSONPath (RFC 9535) such as `$.items[0].id`"
-                } else {
-                    "a JSONPath begins with `$`: write `$.id`"
-                };
-                let message = format!("`{}` is not a JSONPath: {}", short(text), error.message());
-                self.text_error(at, error.position(), message, help);
-                None
-            }
-        }
-    }
-
-    fn series(&mut self, at: &At, text: &str) -> Option<StatRead> {
-        let parsed = parse_series(text);
-        if parsed.is_none() {
-            self.error(at, format!("`{}` is not a series", short(text)), "write `name` or `'name{label=\"value\"}'`");
-        }
-        parsed
-    }
-
     /// An expression on a response.
     pub(super) fn expect(&mut self, at: &At, text: &str) -> Option<crate::model::expr::Expect> {
         match expr::parse_expect(text) {
@@ -393,26 +296,6 @@ impl Lower<'_> {
         }
     }
 }
-
-/// Metrics of the expression language, which a figure cannot be called.
-const RESERVED: &[&str] = &[
-    "latency",
-    "service_time",
-    "send_lag",
-    "ok",
-    "rejected",
-    "failed",
-    "interrupted",
-    "dropped",
-    "requests",
-    "iterations",
-    "iteration",
-    "planned",
-    "sent",
-    "elapsed",
-    "bytes",
-    "status",
-];
 
 pub(super) fn connections(raw: raw::Connections) -> Connections {
     match raw {
@@ -431,35 +314,6 @@ fn parse_status(text: &str) -> Option<StatusMatch> {
     (100 <= first && first <= last && last <= 599).then_some(StatusMatch { first, last })
 }
 
-/// `name` or `name{label="value",…}`.
-fn parse_series(text: &str) -> Option<StatRead> {
-    let (name, rest) = text.trim().split_once('{').map_or((text.trim(), None), |(name, rest)| (name, Some(rest)));
-    let fine = |name: &str| {
-        !name.is_empty()
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-    };
-    if !fine(name) {
-        return None;
-    }
-    let mut labels = Vec::new();
-    if let Some(rest) = rest {
-        let mut rest = rest.strip_suffix('}')?.trim();
-        while !rest.is_empty() {
-            let (label, after) = rest.split_once('=')?;
-            let after = after.trim_start().strip_prefix('"')?;
-            let (value, after) = after.split_once('"')?;
-            if !fine(label.trim()) {
-                return None;
-            }
-            labels.push((Name::from(label.trim()), Name::from(value)));
-            let after = after.trim_start();
-            rest = after.strip_prefix(',').map_or_else(|| if after.is_empty() { Some("") } else { None }, Some)?.trim();
-        }
-    }
-    Some(StatRead::Prometheus { name: name.into(), labels })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -475,21 +329,5 @@ mod tests {
         check("6xx", None);
         check("504-500", None);
         check("ok", None);
-    }
-
-    #[test]
-    fn series() {
-        let check = |text: &str, name: &str, labels: usize| match parse_series(text) {
-            Some(StatRead::Prometheus { name: found, labels: pairs }) => {
-                assert_eq!((&*found, pairs.len()), (name, labels), "{text}");
-            }
-            other => panic!("{text}: {other:?}"),
-        };
-        check("up", "up", 0);
-        check("m{a=\"b\"}", "m", 1);
-        check("m{a=\"b\", c=\"d,e\"}", "m", 2);
-        for bad in ["", "1x", "m{a}", "m{a=\"b\" c=\"d\"}", "m{a=\"b\""] {
-            assert!(parse_series(bad).is_none(), "{bad}");
-        }
     }
 }

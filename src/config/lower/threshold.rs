@@ -51,13 +51,17 @@ impl Lower<'_> {
         for (index, raw) in raw.iter().flat_map(|list| list.iter()) {
             let at = at.item(index);
             let Some(threshold) = self.threshold(&at, raw, measured) else { continue };
-            let span = self.span(&at);
+            let place = match raw {
+                raw::Threshold::Short(_) => at,
+                raw::Threshold::Long(long) => at.key(if long.name.is_some() { "name" } else { "expr" }),
+            };
+            let span = self.span(&place);
             if let Some(first) = names.get(&*threshold.name) {
                 let line = first.map_or(0, |first| self.sources.0[first.source].line(first.start).0);
                 let name = &threshold.name;
                 let help =
                     format!("line {line} has it already: give one of them a name, `- {{expr: …, name: {name}_2}}`");
-                self.error(&at, format!("two thresholds are called `{name}`"), help);
+                self.error(&place, format!("two thresholds are called `{name}`"), help);
                 continue;
             }
             names.insert(threshold.name.to_string(), span);

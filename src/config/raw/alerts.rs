@@ -16,7 +16,7 @@ pub(crate) struct Alerts {
     pub(crate) receivers: Option<Ordered<Receiver>>,
     /// First match wins; may be left out where there is one receiver.
     pub(crate) routes: Option<Vec<Route>>,
-    /// What is told together.
+    /// What is told together; target by default.
     #[expect(dead_code, reason = "there is one")]
     pub(crate) group_by: Option<OneOrMany<GroupBy>>,
     /// Wait before the first mail of a group; 10s by default.

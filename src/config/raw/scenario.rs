@@ -19,7 +19,7 @@ pub(crate) struct Scenario {
     pub(crate) labels: Option<Vec<String>>,
     /// Whom to ask.
     pub(crate) owner: Option<String>,
-    /// `overload`: rejections are wanted.
+    /// `overload`: rejections are wanted; normal by default.
     pub(crate) intent: Option<Intent>,
     /// Name of a target; may be left out where there is one.
     pub(crate) target: Option<String>,
@@ -70,7 +70,7 @@ pub(crate) struct ScheduleMap {
     pub(crate) manual: Option<bool>,
     /// IANA zone of the cron expression, such as `Europe/Berlin`; the daemon's by default.
     pub(crate) timezone: Option<String>,
-    /// Upper bound of a random delay.
+    /// Upper bound of a random delay; 0s by default.
     pub(crate) jitter: Option<DurationText>,
     /// When it is due while a run is still going; `skip` by default.
     pub(crate) overlap: Option<Overlap>,
@@ -121,14 +121,14 @@ pub(crate) struct Load {
     pub(crate) rate: Option<RateText>,
     /// constant-arrival-rate: planned length.
     pub(crate) duration: Option<DurationText>,
-    /// constant-arrival-rate: how arrivals are spread.
+    /// constant-arrival-rate: how arrivals are spread; uniform by default.
     pub(crate) arrivals: Option<Arrivals>,
     /// `per_vu`, or the size of a pool; overrides the target's.
     pub(crate) connections: Option<Connections>,
     /// Unanswered requests at once; 1000 by default.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) max_in_flight: Option<u32>,
-    /// Iterations may finish for this long after the end; 30s by default, never below the request timeout.
+    /// Iterations may finish for this long after the end, never less than the request timeout; 30s by default.
     pub(crate) graceful_stop: Option<DurationText>,
 }
 
@@ -191,7 +191,7 @@ pub(crate) struct Step {
     pub(crate) expect: Option<OneOrMany<ExprText>>,
     /// What is kept of the answer for later steps.
     pub(crate) capture: Option<Ordered<Capture>>,
-    /// `stop` ends the iteration when the step is not ok (default), `continue` goes on.
+    /// `stop` ends the iteration when the step is not ok, `continue` goes on; stop by default.
     pub(crate) on_fail: Option<OnFail>,
     /// Statuses that are ok here: `any`, 404, 4xx, or a list.
     pub(crate) ok: Option<StatusList>,
@@ -249,14 +249,14 @@ pub(crate) struct ThresholdMap {
     pub(crate) name: Option<String>,
     /// How loud a breach is; `critical` by default.
     pub(crate) severity: Option<SeverityWord>,
-    /// A breach during the run ends it.
+    /// A breach during the run ends it; false by default.
     pub(crate) abort_on_fail: Option<bool>,
     /// Not judged during the run before this much of it has passed.
     pub(crate) delay_abort_eval: Option<DurationText>,
-    /// So many runs in a row must breach before the alert fires.
+    /// So many runs in a row must breach before the alert fires; 1 by default.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) for_runs: Option<u32>,
-    /// Fewer samples than this are no data.
+    /// Fewer samples than this are no data; 0 by default.
     pub(crate) min_samples: Option<u64>,
     /// A page to open when it is breached.
     pub(crate) runbook: Option<String>,

@@ -25,10 +25,10 @@ pub(crate) struct Target {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Http {
-    /// The HTTP version: `auto` is 1.1 in this version.
+    /// The HTTP version, where `auto` is 1.1 so far; auto by default.
     #[expect(dead_code, reason = "there is one")]
     pub(crate) version: Option<HttpVersion>,
-    /// `per_vu`: each user has a connection of its own; a number: a pool of so many.
+    /// A connection of its own for each user (`per_vu`), or a pool of so many; per_vu by default.
     pub(crate) connections: Option<Connections>,
     /// From the hand-over of a request to its last byte; 60s by default.
     pub(crate) timeout: Option<DurationText>,
@@ -38,7 +38,7 @@ pub(crate) struct Http {
     pub(crate) reuse: Option<bool>,
     /// Names are resolved again after this long; 60s by default.
     pub(crate) dns_ttl: Option<DurationText>,
-    /// How many redirects are followed: none in this version.
+    /// How many redirects are followed: none so far; 0 by default.
     #[schemars(range(min = 0, max = 20))]
     pub(crate) redirects: Option<u32>,
     /// Certificates.
@@ -144,7 +144,7 @@ pub(crate) struct ReasonHeader {
 pub(crate) struct Stats {
     /// During runs; 2s by default.
     pub(crate) every: Option<DurationText>,
-    /// Between runs; 30s by default, 0s = not at all.
+    /// Between runs, 0s = not at all; 30s by default.
     pub(crate) idle_every: Option<DurationText>,
     /// How long after the last response the final reading is taken; 2s by default.
     pub(crate) settle: Option<DurationText>,

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use super::{Process, on_free_port, require};
 
 /// `/` answers 200 at any rate; `/rate` takes 5 per second and 5 more at once, beyond 429 with Retry-After; `/rate503`
-/// the same with a bare 503; `/queue` delays up to 10 at 20 per second; `/drop` closes the connection.
+/// the same with a bare 503; `/queue` delays up to 10 at 20 per second; `/drop` closes the connection; `/health` answers
+/// 200 as long as it is well.
 #[derive(Debug)]
 pub(crate) struct Nginx {
     pub(crate) addr: SocketAddr,
@@ -45,6 +46,7 @@ http {
         location = /rate503 { limit_req zone=rate503 burst=5 nodelay; try_files /ok.txt =404; }
         location = /queue { limit_req zone=queue burst=10; try_files /ok.txt =404; }
         location = /drop { return 444; }
+        location = /health { try_files /well.txt =404; }
     }
 }
 "#;
@@ -56,6 +58,7 @@ impl Nginx {
         let root = folder.path();
         std::fs::create_dir(root.join("html")).expect("it is empty");
         std::fs::write(root.join("html/ok.txt"), "ok\n").expect("it is ours");
+        std::fs::write(root.join("html/well.txt"), "well\n").expect("it is ours");
         let (process, addr) = on_free_port(|port| {
             std::fs::write(root.join("nginx.conf"), CONFIG.replace("@PORT@", &port.to_string())).expect("it is ours");
             let mut command = Command::new(&program);
@@ -68,6 +71,13 @@ impl Nginx {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
+    }
+
+    /// Makes `/health` answer 200, or 404.
+    pub(crate) fn set_well(&self, well: bool) {
+        let file = self.folder.path().join("html/well.txt");
+        let done = if well { std::fs::write(file, "well\n") } else { std::fs::remove_file(file) };
+        done.expect("it is ours");
     }
 
     /// Answers by status, as its access log has them. A line is written when its request ends.

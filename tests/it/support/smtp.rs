@@ -54,6 +54,8 @@ pub(crate) enum Mode {
     Busy,
     /// Stores the mail and never answers.
     Hang,
+    /// Stores the mail and says 250 once another mode is set.
+    Late,
     /// Takes the connection and never greets.
     Mute,
 }
@@ -68,17 +70,36 @@ struct Ports {
 struct Kept {
     messages: Vec<Received>,
     refused: Vec<Received>,
+    connections: u64,
+}
+
+impl Received {
+    /// A header field's value, unfolded; empty if there is none.
+    pub(crate) fn header(&self, name: &str) -> String {
+        let head = self.raw.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ");
+        let fields = head.split("\r\n").filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).collect()
+    }
 }
 
 impl SmtpServer {
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_on(0).await
+    }
+
+    /// On a port that was chosen before; 0 = a free one.
+    pub(crate) async fn start_on(port: u16) -> Option<Self> {
         let python = python()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = folder.path();
         certificate(root);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/smtp_server.py");
         let mut command = Command::new(python);
-        command.arg(script).arg(root.join("cert.pem")).arg(root.join("key.pem")).args([USER, PASSWORD]);
+        command.arg(script).arg(root.join("cert.pem")).arg(root.join("key.pem")).args([
+            USER,
+            PASSWORD,
+            &port.to_string(),
+        ]);
         let mut process = Process::spawn("smtp", &mut command, root);
         let ports: Ports = wait_until("the SMTP server says its ports", PATIENCE, async || {
             assert!(process.ended().is_none(), "the SMTP server ended: {}", process.output());
@@ -105,6 +126,11 @@ impl SmtpServer {
         self.kept().await.refused
     }
 
+    /// Connections so far.
+    pub(crate) async fn connections(&self) -> u64 {
+        self.kept().await.connections
+    }
+
     /// Waits for at least `n` stored mails.
     pub(crate) async fn wait_for(&self, n: usize, deadline: Duration) -> Vec<Received> {
         wait_until(&format!("{n} mails"), deadline, async || {
@@ -121,6 +147,7 @@ impl SmtpServer {
             Mode::Drop => "drop",
             Mode::Busy => "451",
             Mode::Hang => "hang",
+            Mode::Late => "late",
             Mode::Mute => "mute",
         };
         let body = serde_json::json!({"mode": name, "times": times});

@@ -1,9 +1,10 @@
 """A real SMTP server (aiosmtpd) with STARTTLS and AUTH, and the faults that lose mail.
 
-usage: smtp_server.py CERT KEY USER PASSWORD     (PASSWORD "" = no authentication)
+usage: smtp_server.py CERT KEY USER PASSWORD [PORT]     (PASSWORD "" = no authentication)
 Prints {"smtp": port, "control": port}; ends when its standard input does.
-control: GET /messages   PUT /mode {"mode": ..., "times": n}   DELETE /messages
+control: GET /messages (and how many connections came)   PUT /mode {"mode": ..., "times": n}   DELETE /messages
 modes:   ok | drop (stored, connection cut before the 250) | 451 (refused, not stored) | hang (stored, never answered)
+         late (stored, answered with 250 once the mode is another one)
          mute (no greeting: the connection hangs from the start)
 """
 import asyncio
@@ -17,10 +18,12 @@ import threading
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 CERT, KEY, USER, PASSWORD = sys.argv[1:5]
-MODES = ("ok", "drop", "451", "hang", "mute")
+PORT = int(sys.argv[5]) if len(sys.argv) > 5 else 0
+MODES = ("ok", "drop", "451", "hang", "late", "mute")
 messages = []
 refused = []
 state = {"mode": "ok", "times": 0}
+counts = {"connections": 0}
 
 
 def next_mode(*wanted):
@@ -37,7 +40,7 @@ def next_mode(*wanted):
 
 class Handler:
     async def handle_DATA(self, server, session, envelope):
-        mode = next_mode("drop", "451", "hang")
+        mode = next_mode("drop", "451", "hang", "late")
         mail = {
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
@@ -55,13 +58,18 @@ class Handler:
             await asyncio.sleep(3600)
         if mode == "hang":
             await asyncio.sleep(3600)
+        while mode == "late" and state["mode"] == "late":
+            await asyncio.sleep(0.005)
+        mail["acknowledged"] = True
         return "250 2.0.0 stored"
 
 
 class Server(SMTP):
     def connection_made(self, transport):
         # After STARTTLS it is called again for the same connection, which has greeted already.
-        if self.transport is None and next_mode("mute") == "mute":
+        first = self.transport is None
+        counts["connections"] += first
+        if first and next_mode("mute") == "mute":
             self.muted = transport  # kept, so that it stays open
             return
         super().connection_made(transport)
@@ -93,7 +101,7 @@ class Control(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self.answer(200, {"messages": messages, "refused": refused})
+        self.answer(200, {"messages": messages, "refused": refused, **counts})
 
     def do_DELETE(self):
         messages.clear()
@@ -122,7 +130,7 @@ async def main():
     tls.load_cert_chain(CERT, KEY)
     auth = {"authenticator": authenticate, "auth_required": True} if PASSWORD else {}
     factory = lambda: Server(Handler(), hostname="localhost", tls_context=tls, require_starttls=True, **auth)
-    smtp = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    smtp = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", PORT)
     control = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control)
     threading.Thread(target=control.serve_forever, daemon=True).start()
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -12,7 +12,7 @@ use crate::model::{
     settings::{AlertSettings, EmailSettings, Receiver, SmtpTls},
 };
 
-use super::{House, ScenarioFacts};
+use crate::alert::{House, ScenarioFacts};
 
 pub(super) fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
