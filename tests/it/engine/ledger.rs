@@ -78,7 +78,7 @@ async fn what_is_not_http_is_told_apart_from_a_close() {
     check(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc", "failed.reset=20").await;
     // Without a length the close is the end of the body.
     check(b"HTTP/1.0 200 OK\r\n\r\nto the end", "ok=20").await;
-    check(b"HTTP/1.1 204 No Content\r\n\r\n", "ok=20").await;
+    check(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n", "ok=20").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
