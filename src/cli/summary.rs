@@ -160,7 +160,12 @@ fn times(run: &RunSummary) -> String {
 
 fn steps(run: &RunSummary) -> String {
     let mut table = table(&["step", "sent", "ok", "rejected", "failed", "p50 ok", "p95 ok"]);
-    for (name, step) in &run.steps {
+    // In the order of the scenario.
+    let order: Vec<&str> =
+        run.plan["steps"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    let mut named: Vec<_> = run.steps.iter().collect();
+    named.sort_by_key(|(name, _)| order.iter().position(|step| step == name));
+    for (name, step) in named {
         let ok = step.latency_s.get("ok").copied().unwrap_or_default();
         let counts = [step.sent, step.outcomes.ok, step.outcomes.rejected, step.outcomes.failed].map(|n| n.to_string());
         let quantiles = [ok.p50, ok.p95].map(human_seconds);

@@ -283,6 +283,11 @@ impl Control {
         let fate = Fate::Skipped(skip.ledger_text());
         self.batch.ledger.push(LedgerRow { scenario: skip.scenario.clone(), due: skip.due, fate });
         self.metrics.missed(&skip.scenario, reason);
+        // A run that a person started stands for the one it kept from starting.
+        let by_hand = |run: &Running| run.scenario == skip.scenario && run.trigger == Trigger::Manual;
+        if skip.reason == SkipReason::Overlap && self.runs.values().any(by_hand) {
+            return;
+        }
         if let Some(facts) = self.facts(&skip.scenario) {
             self.alerts.observe_missed(&facts, skip.due, reason, now.wall);
             self.observed = true;

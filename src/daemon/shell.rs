@@ -43,6 +43,10 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Events taken in before the loop looks at the time again.
 const TURN: usize = 256;
 
+/// Runs that have not ended this long after a signal are cut, whatever their grace: systemd and Kubernetes kill a
+/// process 45 s after they asked it to end (deploy/), and a run that is killed is not kept.
+const STOP_PATIENCE: Duration = Duration::from_secs(35);
+
 /// Commands and events that may wait; whoever sends more waits.
 const COMMANDS: usize = 64;
 const EVENTS: usize = 4096;
@@ -141,7 +145,7 @@ impl Daemon {
         let first = std::mem::take(&mut self.first);
         self.carry_out(first).await;
         tell_systemd(&[sd_notify::NotifyState::Ready]);
-        let mut deadline = None;
+        let (mut patience, mut deadline) = (None, None);
         loop {
             let event = tokio::select! {
                 biased;
@@ -158,12 +162,19 @@ impl Daemon {
                     Some(Event::Wake)
                 }
                 () = until(self.control.next_wake(), self.clock.as_ref()) => Some(Event::Wake),
+                () = until_deadline(patience) => {
+                    tracing::warn!(runs = self.runs.len(), "cutting what is still unanswered, so that its runs are kept");
+                    patience = None;
+                    Some(Event::Stop)
+                }
                 () = until_deadline(deadline) => break,
             };
             if matches!(event, Some(Event::Stop)) && deadline.is_none() {
                 tracing::info!(runs = self.runs.len(), "stopping: nothing new is sent, what is in flight may finish");
                 tell_systemd(&[sd_notify::NotifyState::Stopping]);
-                deadline = Some(clock::mono() + self.longest_stop() + FAREWELL);
+                let (now, longest) = (clock::mono(), self.longest_stop());
+                patience = Some(now + longest.min(STOP_PATIENCE));
+                deadline = Some(now + longest.min(STOP_PATIENCE) + FAREWELL);
             }
             if self.turn(event).await {
                 break;

@@ -168,6 +168,7 @@ fn plan_document(scenario: &Scenario) -> serde_json::Value {
         "executor": load.executor.as_str(),
         "max_in_flight": load.max_in_flight,
         "grace_s": plan::grace(scenario).as_secs_f64(),
+        "steps": scenario.steps.iter().map(|step| &*step.name).collect::<Vec<_>>(),
     });
     let more = match &load.executor {
         Executor::Probe { attempts } => serde_json::json!({"attempts": attempts}),

@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// Different reasons, and different statuses, kept by name in a series; the rest is folded into `other`.
-pub const MAX_REASONS: usize = 16;
+pub const MAX_REASONS: usize = 32;
 
 /// The parts of a request's time, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

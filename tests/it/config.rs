@@ -81,6 +81,24 @@ fn shipped_configurations_load() {
 }
 
 #[test]
+fn a_scenario_that_limits_no_failures_is_warned_about() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("plimsoll.yaml");
+    let shown = |thresholds: &str| {
+        let text = format!(
+            "version: 1\ntargets:\n  api: {{base_url: \"http://localhost:1\"}}\nscenarios:\n  load:\n    \
+             load: {{executor: constant-arrival-rate, rate: 1/s, duration: 1s}}\n    steps: [{{get: /}}]\n    \
+             thresholds:\n      - {thresholds}\n"
+        );
+        std::fs::write(&path, text).expect("written");
+        config::load(&options(&path)).expect("loads").warnings.to_string(false)
+    };
+    assert!(shown("rate(rejected) <= 5%").contains("nothing here limits failures"));
+    assert_eq!(shown("count(failed) == 0"), "");
+    assert_eq!(shown("p95(latency) < 1s"), "", "the default holds");
+}
+
+#[test]
 fn a_huge_file_is_refused_before_it_is_read() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("huge.yaml");

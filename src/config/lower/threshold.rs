@@ -8,11 +8,20 @@ use crate::{
     judge::{METRICS, SELECTORS},
     model::{
         Name,
-        expr::{Dimension, Pattern, Threshold},
+        expr::{Dimension, Metric, Pattern, Threshold},
+        outcome::Outcome,
         run::Severity,
         scenario::{Executor, Load, Target},
     },
 };
+
+/// Whether a run full of failures would breach it.
+fn limits_failures(threshold: &Threshold) -> bool {
+    let of = |metric: &Metric| {
+        matches!(metric, Metric::Outcome(Outcome::Ok | Outcome::Failed) | Metric::Requests | Metric::Iterations)
+    };
+    threshold.aggregates().iter().any(|aggregate| of(&aggregate.metric))
+}
 
 impl Lower<'_> {
     pub(super) fn thresholds(
@@ -25,6 +34,10 @@ impl Lower<'_> {
     ) -> Vec<Threshold> {
         let mut thresholds = self.written(at, raw, measured);
         let probe = matches!(load.executor, Executor::Probe { .. });
+        if !overload && thresholds.iter().any(Threshold::names_outcome) && !thresholds.iter().any(limits_failures) {
+            let message = "nothing here limits failures: a threshold on `rejected` lifts the default on `ok`";
+            self.warning(at, message, "add `rate(failed) < 1%`, or `rate(ok) >= 95%`");
+        }
         let implicit = expr::implicit_thresholds(&thresholds, probe, overload);
         thresholds.extend(implicit);
         thresholds
