@@ -1,4 +1,5 @@
-//! The gate that every request of every run passes, below every executor: caps on rate and concurrency, and the kill
+//! The gate that every request of every load passes, below every executor (hooks and readings are one at a time and go
+//! beside it; releases must not be held up): caps on rate and concurrency, and the kill
 //! switch. No fault of a scenario or an executor can lead around it.
 
 use std::{
