@@ -5,9 +5,15 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{committer::Bells, event::Event};
+use super::{
+    committer::{Bells, Unstored},
+    event::Event,
+};
 use crate::{
-    alert::deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
+    alert::{
+        deliver::{Delivery, DeliveryEvent, DeliveryResult, Outbox, OutboxError},
+        smtp,
+    },
     model::{clock::Clock, settings::Receiver},
     store::{
         Store,
@@ -40,12 +46,14 @@ pub fn start(
     bells: Bells,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
+    unstored: mpsc::Receiver<Unstored>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("mailer".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
             tracing::error!("failed to start a runtime for the mailer; mails stay in the outbox");
             return;
         };
+        let direct = send_unstored(unstored, receivers.clone(), stop.clone());
         let (_keep, receivers) = watch::channel(receivers);
         let (events, outbox) = (bells.events.clone(), bells.outbox.clone());
         let delivery = Delivery {
@@ -57,8 +65,32 @@ pub fn start(
             on_event: Arc::new(move |event| tell(&events, &outbox, &event)),
             patience: None,
         };
-        runtime.block_on(delivery.run());
+        runtime.block_on(async {
+            tokio::select! {
+                () = delivery.run() => {}
+                () = direct => {}
+            }
+        });
     })
+}
+
+/// Mails that could not be stored first, one after the other, each tried once.
+async fn send_unstored(mut mails: mpsc::Receiver<Unstored>, receivers: Arc<[Receiver]>, stop: watch::Receiver<bool>) {
+    while let Some(Unstored { mail, done }) = mails.recv().await {
+        let receiver = receivers.iter().find(|receiver| receiver.name == mail.receiver);
+        let sent = match receiver {
+            Some(receiver) => smtp::send(&receiver.email, &mail, smtp::Patience::of(&receiver.email), &stop).await,
+            None => continue,
+        };
+        match &sent {
+            Ok(_) => tracing::warn!(receiver = &*mail.receiver, kind = mail.kind, "mail sent, but not stored"),
+            Err(error) => {
+                tracing::error!(receiver = &*mail.receiver, kind = mail.kind, %error, "mail neither stored nor sent yet");
+            }
+        }
+        let _gone = done.send(sent.is_ok()).is_err();
+    }
+    std::future::pending::<()>().await;
 }
 
 fn tell(events: &mpsc::Sender<Event>, outbox: &Notify, event: &DeliveryEvent) {
