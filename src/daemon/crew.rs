@@ -60,7 +60,7 @@ impl Crew {
         let (commits, committer) = committer::start(store.clone(), bells.clone());
         let outbox = tokio::spawn(committer::watch_outbox(store.clone(), bells.clone()));
         let (mailer_stop, mailer_stopped) = watch::channel(false);
-        let receivers = settings.alerts.receivers.clone().into();
+        let receivers = (settings.alerts.receivers.clone().into(), settings.redact.clone());
         let mailer = mailer::start(store.clone(), receivers, bells, clock.clone(), mailer_stopped, direct)?;
         idle::start(&settings.scenarios, &Arc::new(settings.policy.clone()), &clock, &status, events)?;
         let instance = format!("{}/{}", boot::hostname(), web.address);
