@@ -32,7 +32,7 @@ impl Expect {
             }
         }
         within(&self.tree, &|operand| match operand {
-            Operand::Number(number) => number.value == f64::from(status),
+            Operand::Number(number) => (number.value - f64::from(status)).abs() < 0.5,
             Operand::Class(class) => *class == status / 100,
             _ => false,
         })
