@@ -8,7 +8,7 @@ use super::fixtures::*;
 use crate::{
     alert::{Alerts, ScenarioFacts},
     model::{
-        run::{RunSummary, Severity, Verdict},
+        run::{RunSummary, Severity, ThresholdReport, ThresholdResult, Verdict},
         settings::{AlertSettings, Route},
     },
     store::rows::NewMail,
@@ -450,6 +450,40 @@ fn a_bad_address_is_said_and_stops_nobody_else() {
     let turn = desk.turn(t(310));
     assert_eq!(turn.batch.mails.len(), 1);
     assert_eq!(turn.problems, ["no mail to nobody of on_call: `nobody` is not a mail address: write name@example.com"]);
+}
+
+#[test]
+fn that_nothing_was_ok_is_no_alert_of_its_own_beside_another() {
+    let nothing = ThresholdReport {
+        implicit: true,
+        margin_ratio: None,
+        ..threshold("count_ok", "count(ok) > 0", 0.0, 0.0, "", false)
+    };
+    let check = |others: &[ThresholdReport], subject: &str| {
+        let mut bench = Bench::new(settings(), &["s"]);
+        let thresholds = others.iter().chain([&nothing]).cloned().collect();
+        bench.run(&RunSummary { thresholds, ..rejected("s", 0) }, 300);
+        assert_eq!(bench.turn(310), ["firing"]);
+        assert_eq!(bench.sent[0].subject, format!("[FIRING critical] ollama: s{subject}"));
+        bench.run(&passed("s", 600), 900);
+        assert_eq!(bench.turn(910), ["resolved"]);
+        assert_eq!(bench.desk.views(), Vec::new());
+    };
+    let ok = threshold("rate_ok", "rate(ok) == 100%", 0.0, 1.0, "ratio", false);
+    let failed = threshold("count_failed", "count( failed{step=a} ) <= 1", 3.0, 1.0, "", false);
+    let slow = threshold("p95_latency", "p95(latency) < 1s", 3.0, 1.0, "s", false);
+    check(&[], " count_ok");
+    check(std::slice::from_ref(&ok), " rate_ok");
+    check(std::slice::from_ref(&failed), " count_failed");
+    check(&[ok.clone(), failed.clone()], ", 2 alerts");
+    // What is about something else, holds, or is told later or less loudly does not stand for it.
+    check(&[slow], ", 2 alerts");
+    check(&[ThresholdReport { result: ThresholdResult::Pass, ..ok.clone() }], " count_ok");
+    check(&[ThresholdReport { for_runs: 3, ..ok.clone() }], " count_ok");
+    check(&[ThresholdReport { severity: Severity::Warning, ..ok }], ", 2 alerts");
+    // Whoever wrote it means it.
+    let written = ThresholdReport { implicit: false, ..nothing.clone() };
+    check(&[failed, ThresholdReport { name: "anything".to_owned(), ..written }], ", 2 alerts");
 }
 
 /// What can happen to a desk.
