@@ -224,12 +224,12 @@ fn a_wish_is_not_a_miss() {
 }
 
 #[test]
-fn what_is_over_within_group_wait_is_counted_but_not_told() {
+fn what_is_over_within_group_wait_is_not_told() {
     let mut bench = Bench::new(settings(), &["s"]);
     bench.run(&rejected("s", 0), 300);
     bench.run(&passed("s", 301), 305);
     assert_eq!(bench.turn(320), Vec::<String>::new());
-    assert_eq!((bench.desk.unsaid(), bench.next, bench.rows.len()), (1, None, 0));
+    assert_eq!((bench.next, bench.rows.len()), (None, 0));
 }
 
 #[test]
@@ -484,6 +484,38 @@ fn that_nothing_was_ok_is_no_alert_of_its_own_beside_another() {
     // Whoever wrote it means it.
     let written = ThresholdReport { implicit: false, ..nothing.clone() };
     check(&[failed, ThresholdReport { name: "anything".to_owned(), ..written }], ", 2 alerts");
+}
+
+#[test]
+fn an_alert_that_nobody_is_told_of_is_said_once() {
+    let quiet = Route { scenario: Some("quiet".into()), to: vec![], ..Route::default() };
+    let team = Route { scenario: Some("other".into()), to: vec!["team".into()], ..Route::default() };
+    let check = |receivers: &[&str], routes: &[&Route], scenario: &str, said: bool| {
+        let settings = AlertSettings {
+            receivers: receivers.iter().map(|name| receiver(name, &["a@example.com"])).collect(),
+            routes: routes.iter().copied().cloned().collect(),
+            ..settings()
+        };
+        let mut desk = Alerts::new(&settings, house(), Vec::new(), &[facts(scenario)], t(0));
+        let mut problems = Vec::new();
+        for start in [0, 600] {
+            desk.observe_run(&facts(scenario), &rejected(scenario, start), None, t(start + 300));
+            problems.extend(desk.turn(t(start + 300)).problems);
+            problems.extend(desk.turn(t(start + 310)).problems);
+        }
+        let problem = format!(
+            "alert rate_rejected of {scenario} fires and nobody is told: no route under alerts.routes matches it; end the \
+             list with a route without conditions"
+        );
+        assert_eq!(problems, if said { vec![problem] } else { Vec::new() }, "{receivers:?} {routes:?}");
+    };
+    check(&["on_call", "team"], &[], "s", true);
+    check(&["on_call", "team"], &[&quiet, &team], "s", true);
+    check(&["on_call"], &[&team], "s", true);
+    // A route to nobody, or no receiver at all, is a wish.
+    check(&["on_call", "team"], &[&quiet, &team], "quiet", false);
+    check(&[], &[], "s", false);
+    check(&["on_call"], &[], "s", false);
 }
 
 /// What can happen to a desk.
