@@ -326,8 +326,8 @@ async fn a_summary_tells_what_a_run_came_to() {
        iteration  6  TIME  TIME  TIME  TIME  TIME
 
        step  sent  ok  rejected  failed  p50 ok  p95 ok
-       bye  6  6  0  0  TIME  TIME
        hello  6  6  0  0  TIME  TIME
+       bye  6  6  0  0  TIME  TIME
 
       ok  p95(latency) < 5s  TIME
       ok  rate(ok) >= 99%  100 %  (by default)
