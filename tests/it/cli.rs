@@ -1,5 +1,7 @@
 //! What a person reads and what a program gets: help, summaries, JSON, exit codes.
 
+mod by_hand;
+
 use std::{
     path::Path,
     process::{Output, Stdio},
