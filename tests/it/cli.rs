@@ -566,8 +566,9 @@ async fn trigger_runs_a_scenario_in_the_daemon() {
     assert!(err(&wrong).contains("no scenario"), "{}", err(&wrong));
     // A second daemon on the same data directory is refused.
     let second = place.run(&["daemon", "--config", &config]).await;
-    assert_ne!(second.status.code(), Some(0));
-    assert!(err(&second).contains("data"), "{}", err(&second));
+    assert_eq!(second.status.code(), Some(104), "{}", err(&second));
+    let held = format!("{} is in use by process ", daemon.data().display());
+    assert!(err(&second).contains(&held) && err(&second).contains("help: "), "{}", err(&second));
 }
 
 #[tokio::test(flavor = "multi_thread")]
