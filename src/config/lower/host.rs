@@ -93,6 +93,14 @@ impl Lower<'_> {
         locate: impl Fn(&[PolicyKey]) -> Option<Span>,
     ) {
         if let Some(allow) = &raw.allow {
+            // An empty list is loopback, which a list of the host's need not cover.
+            if let Some((name, _)) = outer.filter(|(_, host)| allow.is_empty() && !host.allow.is_empty()) {
+                let help = format!(
+                    "write some of the origins under `allow:` in {name}, or leave `allow` out: then they all are"
+                );
+                let message = "`allow: []` is more than the host allows: an empty list allows loopback";
+                self.problems.error(locate(&[PolicyKey::Name("allow")]), message, help);
+            }
             policy.allow = self.patterns(allow, outer, &locate);
         }
         let beyond = |what: &str, own: String, host: String| {
