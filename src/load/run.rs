@@ -3,6 +3,10 @@
 //! The thread owns everything the run needs; outside it there are orders going in (a `watch`) and events coming out (a
 //! bounded channel). A slow reader never slows the load: what it cannot take is kept and sent with the next second.
 
+mod conclusion;
+mod hooks;
+mod readings;
+
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -12,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use hooks::HOOKS_AFTER_STOP;
 use jiff::Timestamp;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -21,31 +26,25 @@ use tokio::sync::{
 use super::{
     executor,
     gate::Gate,
-    judging::{self, Conclusion},
-    plan,
-    poller::{Poller, Readings},
+    judging, plan,
+    poller::Poller,
     pool::Connector,
     recorder::Recorder,
-    report::{self, Facts},
     stop::{Cause, Order, Stop},
     user::Shared,
 };
 use crate::{
-    http::{dial::Dialer, scope::Scope},
+    http::dial::Dialer,
     judge::{History, WindowJudge},
-    measure::data::{RunData, SeriesKey, StatPoint},
+    measure::data::{RunData, SeriesKey},
     model::{
         Name,
         clock::{self, Clock, Now},
-        outcome::Outcome,
-        run::{GeneratorReport, HookCounts, RunSummary, Trigger},
-        scenario::{Connections, Executor, Scenario, Step},
+        run::{HookCounts, RunSummary, Trigger},
+        scenario::{Connections, Executor, Scenario},
         settings::{Policy, Redactor},
     },
 };
-
-/// Hooks of a run that is stopped early take no longer than this from then on.
-pub const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// The reading before the load delays it no longer than this.
 const FIRST_READING: Duration = Duration::from_secs(2);
@@ -255,27 +254,6 @@ impl Run {
         trouble
     }
 
-    /// Leaves hooks the time they need; from a stop on only a few seconds, and none from the second signal on.
-    async fn in_time<T>(&self, hooks: impl Future<Output = T>) -> Option<T> {
-        let given_up = async {
-            self.stop.wait_hurried().await;
-            tokio::select! {
-                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
-                () = self.stop.wait_at_once() => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = given_up => {
-                if self.hooking.take() {
-                    self.recorder.hook(false);
-                }
-                None
-            }
-            done = hooks => Some(done),
-        }
-    }
-
     async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
         let scenario = &self.request.scenario;
         let mut poller = Poller::new(&scenario.target, &self.request.policy, shared.scope(0, 0));
@@ -346,52 +324,6 @@ impl Run {
         }))
     }
 
-    /// Sends the hooks in order while `over` is false; the first that does not end ok ends them, and the error says why.
-    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step], over: impl Fn() -> bool) -> Result<(), String> {
-        let mut kept = None;
-        for step in steps {
-            if over() {
-                break;
-            }
-            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
-            self.hooking.set(true);
-            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
-            self.hooking.set(false);
-            let landing = done.landing.clone();
-            let ok = landing.class.outcome == Outcome::Ok;
-            self.recorder.hook(ok);
-            if !ok {
-                shared.note(step, &done, Outcome::Failed);
-                let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
-                return Err(shared.redactor.redact(&why));
-            }
-            shared.inherited.borrow_mut().extend(done.captured());
-        }
-        Ok(())
-    }
-
-    async fn poll(&self, poller: &mut Poller) {
-        let every = poller.spec().every;
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let readings = poller.read().await;
-            self.keep(readings, self.since_load());
-        }
-    }
-
-    fn keep(&self, readings: Readings, at: f64) {
-        for (name, reading) in readings {
-            self.recorder.stat(&name, reading.ok().map(|value| StatPoint { at, value }));
-        }
-    }
-
-    fn since_load(&self) -> f64 {
-        let start = self.load_started.get();
-        start.map_or(0.0, |start| clock::mono().saturating_duration_since(start).as_secs_f64())
-    }
-
     async fn second_by_second(&self) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -452,47 +384,5 @@ impl Run {
             };
             let _nobody_listens = self.events.send(event).await.is_err();
         }
-    }
-
-    fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
-        let judged = self.current.borrow();
-        let mut ledger = self.earlier.borrow().clone();
-        ledger.merge(&judged);
-        let seconds = ended.mono.saturating_duration_since(started.mono).as_secs_f64();
-        let (rss_bytes, open_fds) = judging::process_figures();
-        let facts = Facts {
-            run_id: self.request.run_id.clone(),
-            trigger: self.request.trigger,
-            due: self.request.due,
-            started: started.wall,
-            ended: ended.wall,
-            generator: GeneratorReport {
-                valid: true,
-                cpu_ratio: if seconds > 0.0 { (judging::cpu_seconds() - cpu_before) / seconds } else { 0.0 },
-                rss_bytes,
-                open_fds,
-                samples_lost: judged.samples_lost,
-                clock_steps: self.clock_steps.get(),
-                reasons: Vec::new(),
-            },
-            first_failure: self.recorder.first_failure(),
-        };
-        let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
-        // By a clock that nobody sets.
-        summary.duration_s = seconds;
-        let conclusion = Conclusion {
-            scenario: &self.request.scenario,
-            data: &judged,
-            history: &self.request.history,
-            windows: &self.windows.borrow(),
-            interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble,
-        };
-        judging::conclude(&mut summary, &conclusion);
-        if self.recorder.throttle_count() > 0 {
-            let times = self.recorder.throttle_count();
-            summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));
-        }
-        summary
     }
 }
