@@ -187,6 +187,10 @@ fn all_ok(data: &RunData) -> bool {
     counts.ok > 0 && counts.ok == counts.answered() && data.dropped() == 0
 }
 
+fn windows(request: &RunRequest) -> WindowJudge {
+    WindowJudge::new(&request.scenario.thresholds, request.history.clone())
+}
+
 /// The run within its thread.
 struct Run {
     request: RunRequest,
@@ -199,33 +203,41 @@ struct Run {
     earlier: RefCell<RunData>,
     current: RefCell<RunData>,
     windows: RefCell<WindowJudge>,
+    /// When in the load the attempt began that the windows judge.
+    attempt_began: Cell<f64>,
+    /// Another attempt follows one that fails: no breach ends the run yet.
+    may_retry: Cell<bool>,
     last: Cell<Now>,
     load_started: Cell<Option<std::time::Instant>>,
     /// The measured window is open: from the start of the load to its last answer.
     measuring: Cell<bool>,
     clock_steps: Cell<u64>,
+    /// A hook was sent, or the load begun.
+    begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
 }
 
 impl Run {
     fn new(request: RunRequest, events: mpsc::Sender<RunEvent>) -> Self {
-        let windows = WindowJudge::new(&request.scenario.thresholds, request.history.clone());
         let last = Cell::new(request.clock.now());
         Self {
-            request,
             stop: Stop::default(),
             recorder: Rc::default(),
             events,
             unsent: RefCell::default(),
             earlier: RefCell::default(),
             current: RefCell::default(),
-            windows: RefCell::new(windows),
+            windows: RefCell::new(windows(&request)),
+            attempt_began: Cell::new(0.0),
+            may_retry: Cell::new(false),
             last,
             load_started: Cell::new(None),
             measuring: Cell::new(false),
             clock_steps: Cell::new(0),
+            begun: Cell::new(false),
             hooking: Cell::new(false),
+            request,
         }
     }
 
@@ -239,15 +251,20 @@ impl Run {
             Ok(both) => both,
             Err(trouble) => return Some(trouble),
         };
+        if self.request.gate.is_paused() {
+            self.stop.drain(Cause::Person);
+        }
         let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
         let trouble = self.in_time(before).await.and_then(Result::err);
         if trouble.is_none() && !self.stop.is_over() {
             shared.inherited.replace(hooks.inherited.borrow().clone());
+            self.begun.set(true);
             if let Err(error) = Box::pin(self.load(&shared)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
-        let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once());
+        // What was never begun leaves nothing to put back in order.
+        let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once() || !self.begun.get());
         if let Some(Err(error)) = self.in_time(after).await {
             tracing::warn!(scenario = &*scenario.name, "{error}");
         }
@@ -271,6 +288,7 @@ impl Run {
         let grace = plan::grace(scenario);
         let attempts = if let Executor::Probe { attempts } = scenario.load.executor { attempts.max(1) } else { 1 };
         for attempt in 1..=attempts {
+            self.may_retry.set(attempt < attempts);
             let readings = async {
                 if let Some(poller) = &mut poller {
                     self.poll(poller).await;
@@ -285,6 +303,8 @@ impl Run {
             let mut failed = self.current.take();
             self.current.borrow_mut().stats = std::mem::take(&mut failed.stats);
             self.earlier.borrow_mut().merge(&failed);
+            self.windows.replace(windows(&self.request));
+            self.attempt_began.set(self.since_load());
         }
         self.measuring.set(false);
         if let Some(mut poller) = poller {
@@ -356,8 +376,9 @@ impl Run {
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
         if self.measuring.get() {
-            let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(self.since_load()));
-            if abort.is_some() {
+            let elapsed = (self.since_load() - self.attempt_began.get()).max(0.0);
+            let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(elapsed));
+            if abort.is_some() && !self.may_retry.get() {
                 self.stop.drain(Cause::Abort);
             }
         }

@@ -47,6 +47,7 @@ impl Run {
                 break;
             }
             let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
+            self.begun.set(true);
             self.hooking.set(true);
             let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
             self.hooking.set(false);

@@ -136,6 +136,12 @@ async fn each_attempt_of_a_probe_counts_and_the_last_is_judged() {
     check(3, "ok=3 failed.status=1", "pass").await;
     check(1, "ok=1 failed.status=1", "fail").await;
     check(1, "ok=2", "pass").await;
+    // What the first attempt breached is not held against the last, and does not keep it from being made.
+    let load = "    load: {executor: probe, attempts: 2}
+    steps: [{get: /a}, {get: /b}]
+    thresholds: [{expr: count(failed) == 0, abort_on_fail: true}]";
+    let done = run(&settings(&server.url(), "", load)).await;
+    assert_eq!((done.ledger().as_str(), done.run.verdict.as_str()), ("ok=3 failed.status=1", "pass"));
     let dead = practice(json!({"status": 500})).await;
     let load = "    load: {executor: probe, attempts: 4}\n    steps: [{get: /}]";
     let done = run(&settings(&dead.url(), "", load)).await;
