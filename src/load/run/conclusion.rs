@@ -14,6 +14,17 @@ use crate::{
 };
 
 impl Run {
+    /// A fault of our own that cost measurements.
+    fn crashed(&self) -> Option<String> {
+        let count = self.recorder.crash_count();
+        (count > 0).then(|| {
+            let times = if count == 1 { "once" } else { "repeatedly" };
+            format!(
+                "a fault in Plimsoll itself ended an iteration {times} ({count}); the log says where: please report it"
+            )
+        })
+    }
+
     pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
         let judged = self.current.borrow();
         let mut ledger = self.earlier.borrow().clone();
@@ -46,7 +57,7 @@ impl Run {
             history: &self.request.history,
             windows: &self.windows.borrow(),
             interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble,
+            trouble: trouble.or_else(|| self.crashed()),
         };
         judging::conclude(&mut summary, &conclusion);
         if self.recorder.throttle_count() > 0 {
