@@ -5,7 +5,6 @@ mod alerts;
 mod constants;
 mod host;
 mod load;
-pub(crate) mod origin;
 mod scenario;
 mod schedule;
 mod stats;

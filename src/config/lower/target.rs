@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{At, Lower, Scope, origin};
+use super::{At, Lower, Scope};
 use crate::{
     config::{check::short, expr, mask, raw},
     model::{
-        Name,
+        Name, address,
         outcome::Outcome,
         scenario::{BaseUrl, ClassifyRule, Connections, HttpOptions, ReasonSource, StatusMatch, Target},
         settings::Policy,
@@ -107,14 +107,14 @@ impl Lower<'_> {
     }
 
     fn allowed(&mut self, at: &At, base: &BaseUrl, policy: &Policy) {
-        let origin = origin::shown(base);
-        if let Some(why) = origin::forbidden(&base.host) {
+        let origin = address::origin(base);
+        if let Some(why) = address::forbidden(&base.host) {
             self.error(
                 at,
                 format!("`{}` is {why}: it is never loaded", base.host),
                 "name the service by its own address",
             );
-        } else if !origin::allows(policy, base) {
+        } else if !address::allows(policy, base) {
             let (why, help) = if policy.allow.is_empty() {
                 let help = format!("if you may load it, write `policy: {{allow: [\"{origin}\"]}}`");
                 ("without a policy only loopback is allowed", help)
