@@ -65,7 +65,7 @@ struct Entry {
 
 #[derive(Debug, Serialize)]
 struct Run {
-    run_id: String,
+    id: String,
     scenario: String,
     headline: String,
     /// Label and text, in the order in which they are read.
@@ -229,7 +229,7 @@ fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Eviden
     let scenario = &line.alert.key.scenario;
     let zone = &notice.house.zone;
     Run {
-        run_id: evidence.run_id.clone(),
+        id: evidence.run_id.clone(),
         scenario: clean(scenario, 100),
         headline: format!(
             "{}, {} long, verdict {}",
@@ -400,9 +400,9 @@ fn links(notice: &Notice<'_>, runs: &[Run]) -> Vec<Link> {
     let plain = |id: &str| id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let link = |run: &Run| Link {
         name: if runs.len() == 1 { "This run".to_owned() } else { format!("Run of {}", run.scenario) },
-        url: format!("{page}/runs/{}", run.run_id),
+        url: format!("{page}/runs/{}", run.id),
     };
-    let mut links: Vec<Link> = runs.iter().filter(|run| plain(&run.run_id)).map(link).collect();
+    let mut links: Vec<Link> = runs.iter().filter(|run| plain(&run.id)).map(link).collect();
     links.push(Link { name: "Status page".to_owned(), url: format!("{page}/") });
     links.push(Link { name: "Status as JSON".to_owned(), url: format!("{page}/api/v1/status") });
     links
