@@ -51,9 +51,12 @@ impl Lower<'_> {
 
     fn base_url(&mut self, at: &At, text: &str) -> Option<BaseUrl> {
         const HOW: &str = "write `base_url: http://localhost:8080`";
-        let text = self.text(at, text);
+        let written = text;
+        let text = self.text(at, written);
         if text.is_empty() {
-            self.error(at, "`base_url` is empty", HOW);
+            if !self.unread(written) {
+                self.error(at, "`base_url` is empty", HOW);
+            }
             return None;
         }
         let shown = short(&text);
