@@ -34,8 +34,7 @@ pub async fn execute(shared: &Rc<Shared>, grace: Duration) -> io::Result<()> {
     let tasks = LocalSet::new();
     match shared.scenario.load.executor.clone() {
         Executor::Probe { .. } => {
-            let cut = cut_after(&shared.stop, grace);
-            tasks.run_until(race(cut, probe(shared))).await;
+            tasks.run_until(probe(shared, grace)).await;
             Ok(())
         }
         Executor::PerVuIterations { vus, iterations, together, max_duration } => {
@@ -49,9 +48,14 @@ pub async fn execute(shared: &Rc<Shared>, grace: Duration) -> io::Result<()> {
 }
 
 /// One iteration.
-async fn probe(shared: &Rc<Shared>) {
-    let scope = shared.scope(1, 1);
-    shared.iterate(scope, clock::mono(), &mut None, Model::Closed).await;
+async fn probe(shared: &Rc<Shared>, grace: Duration) {
+    let flight = Rc::new(Flight::default());
+    let aboard = Flight::board(&flight, shared);
+    spawn_local(async move {
+        let shared = &aboard.shared;
+        shared.iterate(shared.scope(1, 1), clock::mono(), &mut None, Model::Closed).await;
+    });
+    race(cut_after(&shared.stop, grace), flight.all_landed()).await;
 }
 
 /// Polls `watch` beside `work` and returns with `work`.
@@ -84,15 +88,10 @@ struct Flight {
 }
 
 impl Flight {
-    fn enter(&self) {
-        self.count.set(self.count.get() + 1);
-    }
-
-    fn leave(&self) {
-        self.count.set(self.count.get() - 1);
-        if self.count.get() == 0 {
-            self.landed.notify_waiters();
-        }
+    /// One more task in flight, until what is returned is dropped.
+    fn board(flight: &Rc<Self>, shared: &Rc<Shared>) -> Aboard {
+        flight.count.set(flight.count.get() + 1);
+        Aboard { flight: flight.clone(), shared: shared.clone() }
     }
 
     async fn all_landed(&self) {
@@ -102,6 +101,24 @@ impl Flight {
                 return;
             }
             landed.await;
+        }
+    }
+}
+
+/// A task in flight. It lands however it ends: a panic in one user must not keep the run from its end, nor go unsaid.
+struct Aboard {
+    flight: Rc<Flight>,
+    shared: Rc<Shared>,
+}
+
+impl Drop for Aboard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.recorder.crash();
+        }
+        self.flight.count.set(self.flight.count.get() - 1);
+        if self.flight.count.get() == 0 {
+            self.flight.landed.notify_waiters();
         }
     }
 }
@@ -118,8 +135,7 @@ async fn per_vu(
     let begun = Rc::new(Cell::new(0u64));
     shared.started.set(clock::mono());
     for vu in 1..=vus {
-        flight.enter();
-        let (shared, flight, begun) = (shared.clone(), flight.clone(), begun.clone());
+        let (aboard, begun) = (Flight::board(&flight, shared), begun.clone());
         let (barrier, standing) = (barrier.clone(), standing.clone());
         spawn_local(async move {
             if together {
@@ -127,8 +143,7 @@ async fn per_vu(
                 standing.set(standing.get() + 1);
                 open.await;
             }
-            one_user(&shared, vu, iterations, &begun).await;
-            flight.leave();
+            one_user(&aboard.shared, vu, iterations, &begun).await;
         });
     }
     while together && standing.get() < vus {
@@ -147,7 +162,9 @@ async fn per_vu(
     };
     race(over, flight.all_landed()).await;
     if !shared.stop.interrupts() {
-        shared.recorder.drop_many(DropReason::Deadline, vus * iterations - begun.get());
+        // Users leave iterations undone when the time is up, or when one of them has crashed.
+        let why = if shared.stop.is_over() { DropReason::Deadline } else { DropReason::Generator };
+        shared.recorder.drop_many(why, vus * iterations - begun.get());
     }
 }
 
@@ -185,26 +202,39 @@ impl Slots {
         })
     }
 
-    /// Slot number (from 1), its connection and the number of its iteration; `None` when all are taken.
-    fn take(&self) -> Option<(u64, Option<Conn>, u64)> {
-        let (mut kept, mut iterations) = (self.kept.borrow_mut(), self.iterations.borrow_mut());
-        let slot = match self.free.borrow_mut().pop() {
-            Some(std::cmp::Reverse(slot)) => slot,
-            None if (kept.len() as u64) < self.max => {
+    /// The lowest free slot; `None` when all are taken.
+    fn take(slots: &Rc<Self>) -> Option<Slot> {
+        let (mut kept, mut iterations) = (slots.kept.borrow_mut(), slots.iterations.borrow_mut());
+        let number = match slots.free.borrow_mut().pop() {
+            Some(std::cmp::Reverse(number)) => number,
+            None if (kept.len() as u64) < slots.max => {
                 kept.push(None);
                 iterations.push(0);
                 kept.len() as u64
             }
             None => return None,
         };
-        let index = slot as usize - 1;
+        let index = number as usize - 1;
         iterations[index] += 1;
-        Some((slot, kept[index].take(), iterations[index]))
+        Some(Slot { number, iteration: iterations[index], kept: kept[index].take(), slots: slots.clone() })
     }
+}
 
-    fn give_back(&self, slot: u64, conn: Option<Conn>) {
-        self.kept.borrow_mut()[slot as usize - 1] = conn;
-        self.free.borrow_mut().push(std::cmp::Reverse(slot));
+/// A slot that is taken; dropping it gives it back.
+struct Slot {
+    /// From 1.
+    number: u64,
+    /// Of this slot.
+    iteration: u64,
+    /// Its connection.
+    kept: Option<Conn>,
+    slots: Rc<Slots>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.kept.borrow_mut()[self.number as usize - 1] = self.kept.take();
+        self.slots.free.borrow_mut().push(std::cmp::Reverse(self.number));
     }
 }
 
@@ -255,16 +285,14 @@ fn arrive(shared: &Rc<Shared>, flight: &Rc<Flight>, slots: &Rc<Slots>, due: Inst
         shared.recorder.drop_one(DropReason::Generator);
         return;
     }
-    let Some((slot, mut kept, iteration)) = slots.take() else {
+    let Some(mut slot) = Slots::take(slots) else {
         shared.recorder.drop_one(DropReason::MaxInFlight);
         return;
     };
-    flight.enter();
-    let (shared, flight, slots) = (shared.clone(), flight.clone(), slots.clone());
+    let aboard = Flight::board(flight, shared);
     spawn_local(async move {
-        let scope = shared.scope(slot, iteration);
-        shared.iterate(scope, due, &mut kept, Model::Open).await;
-        slots.give_back(slot, kept);
-        flight.leave();
+        let shared = &aboard.shared;
+        let scope = shared.scope(slot.number, slot.iteration);
+        shared.iterate(scope, due, &mut slot.kept, Model::Open).await;
     });
 }

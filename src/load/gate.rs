@@ -1,6 +1,6 @@
-//! The gate that every request of every load passes, below every executor (hooks and readings are one at a time and go
-//! beside it; releases must not be held up): caps on rate and concurrency, and the kill
-//! switch. No fault of a scenario or an executor can lead around it.
+//! The gate that every request of every load passes, below every executor: caps on rate and concurrency, and the kill
+//! switch. No fault of a scenario or an executor can lead around it. Hooks and readings are one at a time and go beside
+//! it, for what puts the target back in order must not be held up; a run that finds the switch thrown sends neither.
 
 use std::{
     sync::{

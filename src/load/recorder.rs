@@ -21,6 +21,7 @@ pub struct Recorder {
     first_failure: RefCell<Option<FailureSample>>,
     active: Cell<u64>,
     throttled: Cell<u64>,
+    crashes: Cell<u64>,
 }
 
 /// How an iteration ended.
@@ -117,6 +118,19 @@ impl Recorder {
     /// One fewer iteration in flight.
     pub fn leave(&self) {
         self.active.set(self.active.get() - 1);
+    }
+
+    /// A user's task panicked: what it was about to record is lost.
+    pub fn crash(&self) {
+        self.crashes.set(self.crashes.get() + 1);
+        if let Ok(mut data) = self.data.try_borrow_mut() {
+            data.samples_lost += 1;
+        }
+    }
+
+    /// How many tasks panicked.
+    pub fn crash_count(&self) -> u64 {
+        self.crashes.get()
     }
 
     /// A closed load had to wait for `policy.max_rate` or `policy.max_concurrency`.

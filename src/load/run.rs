@@ -3,6 +3,10 @@
 //! The thread owns everything the run needs; outside it there are orders going in (a `watch`) and events coming out (a
 //! bounded channel). A slow reader never slows the load: what it cannot take is kept and sent with the next second.
 
+mod conclusion;
+mod hooks;
+mod readings;
+
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -12,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use hooks::HOOKS_AFTER_STOP;
 use jiff::Timestamp;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -21,31 +26,25 @@ use tokio::sync::{
 use super::{
     executor,
     gate::Gate,
-    judging::{self, Conclusion},
-    plan,
-    poller::{Poller, Readings},
+    judging, plan,
+    poller::Poller,
     pool::Connector,
     recorder::Recorder,
-    report::{self, Facts},
     stop::{Cause, Order, Stop},
     user::Shared,
 };
 use crate::{
-    http::{dial::Dialer, scope::Scope},
+    http::dial::Dialer,
     judge::{History, WindowJudge},
-    measure::data::{RunData, SeriesKey, StatPoint},
+    measure::data::{RunData, SeriesKey},
     model::{
         Name,
         clock::{self, Clock, Now},
-        outcome::Outcome,
-        run::{GeneratorReport, HookCounts, RunSummary, Trigger},
-        scenario::{Connections, Executor, Scenario, Step},
+        run::{HookCounts, RunSummary, Trigger},
+        scenario::{Connections, Executor, Scenario},
         settings::{Policy, Redactor},
     },
 };
-
-/// Hooks of a run that is stopped early take no longer than this from then on.
-pub const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// The reading before the load delays it no longer than this.
 const FIRST_READING: Duration = Duration::from_secs(2);
@@ -188,6 +187,10 @@ fn all_ok(data: &RunData) -> bool {
     counts.ok > 0 && counts.ok == counts.answered() && data.dropped() == 0
 }
 
+fn windows(request: &RunRequest) -> WindowJudge {
+    WindowJudge::new(&request.scenario.thresholds, request.history.clone())
+}
+
 /// The run within its thread.
 struct Run {
     request: RunRequest,
@@ -200,33 +203,41 @@ struct Run {
     earlier: RefCell<RunData>,
     current: RefCell<RunData>,
     windows: RefCell<WindowJudge>,
+    /// When in the load the attempt began that the windows judge.
+    attempt_began: Cell<f64>,
+    /// Another attempt follows one that fails: no breach ends the run yet.
+    may_retry: Cell<bool>,
     last: Cell<Now>,
     load_started: Cell<Option<std::time::Instant>>,
     /// The measured window is open: from the start of the load to its last answer.
     measuring: Cell<bool>,
     clock_steps: Cell<u64>,
+    /// A hook was sent, or the load begun.
+    begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
 }
 
 impl Run {
     fn new(request: RunRequest, events: mpsc::Sender<RunEvent>) -> Self {
-        let windows = WindowJudge::new(&request.scenario.thresholds, request.history.clone());
         let last = Cell::new(request.clock.now());
         Self {
-            request,
             stop: Stop::default(),
             recorder: Rc::default(),
             events,
             unsent: RefCell::default(),
             earlier: RefCell::default(),
             current: RefCell::default(),
-            windows: RefCell::new(windows),
+            windows: RefCell::new(windows(&request)),
+            attempt_began: Cell::new(0.0),
+            may_retry: Cell::new(false),
             last,
             load_started: Cell::new(None),
             measuring: Cell::new(false),
             clock_steps: Cell::new(0),
+            begun: Cell::new(false),
             hooking: Cell::new(false),
+            request,
         }
     }
 
@@ -240,40 +251,24 @@ impl Run {
             Ok(both) => both,
             Err(trouble) => return Some(trouble),
         };
+        if self.request.gate.is_paused() {
+            self.stop.drain(Cause::Person);
+        }
         let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
         let trouble = self.in_time(before).await.and_then(Result::err);
         if trouble.is_none() && !self.stop.is_over() {
             shared.inherited.replace(hooks.inherited.borrow().clone());
+            self.begun.set(true);
             if let Err(error) = Box::pin(self.load(&shared)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
-        let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once());
+        // What was never begun leaves nothing to put back in order.
+        let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once() || !self.begun.get());
         if let Some(Err(error)) = self.in_time(after).await {
             tracing::warn!(scenario = &*scenario.name, "{error}");
         }
         trouble
-    }
-
-    /// Leaves hooks the time they need; from a stop on only a few seconds, and none from the second signal on.
-    async fn in_time<T>(&self, hooks: impl Future<Output = T>) -> Option<T> {
-        let given_up = async {
-            self.stop.wait_hurried().await;
-            tokio::select! {
-                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
-                () = self.stop.wait_at_once() => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = given_up => {
-                if self.hooking.take() {
-                    self.recorder.hook(false);
-                }
-                None
-            }
-            done = hooks => Some(done),
-        }
     }
 
     async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
@@ -293,6 +288,7 @@ impl Run {
         let grace = plan::grace(scenario);
         let attempts = if let Executor::Probe { attempts } = scenario.load.executor { attempts.max(1) } else { 1 };
         for attempt in 1..=attempts {
+            self.may_retry.set(attempt < attempts);
             let readings = async {
                 if let Some(poller) = &mut poller {
                     self.poll(poller).await;
@@ -307,6 +303,8 @@ impl Run {
             let mut failed = self.current.take();
             self.current.borrow_mut().stats = std::mem::take(&mut failed.stats);
             self.earlier.borrow_mut().merge(&failed);
+            self.windows.replace(windows(&self.request));
+            self.attempt_began.set(self.since_load());
         }
         self.measuring.set(false);
         if let Some(mut poller) = poller {
@@ -346,52 +344,6 @@ impl Run {
         }))
     }
 
-    /// Sends the hooks in order while `over` is false; the first that does not end ok ends them, and the error says why.
-    async fn hooks(&self, shared: &Rc<Shared>, steps: &[Step], over: impl Fn() -> bool) -> Result<(), String> {
-        let mut kept = None;
-        for step in steps {
-            if over() {
-                break;
-            }
-            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
-            self.hooking.set(true);
-            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
-            self.hooking.set(false);
-            let landing = done.landing.clone();
-            let ok = landing.class.outcome == Outcome::Ok;
-            self.recorder.hook(ok);
-            if !ok {
-                shared.note(step, &done, Outcome::Failed);
-                let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
-                return Err(shared.redactor.redact(&why));
-            }
-            shared.inherited.borrow_mut().extend(done.captured());
-        }
-        Ok(())
-    }
-
-    async fn poll(&self, poller: &mut Poller) {
-        let every = poller.spec().every;
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let readings = poller.read().await;
-            self.keep(readings, self.since_load());
-        }
-    }
-
-    fn keep(&self, readings: Readings, at: f64) {
-        for (name, reading) in readings {
-            self.recorder.stat(&name, reading.ok().map(|value| StatPoint { at, value }));
-        }
-    }
-
-    fn since_load(&self) -> f64 {
-        let start = self.load_started.get();
-        start.map_or(0.0, |start| clock::mono().saturating_duration_since(start).as_secs_f64())
-    }
-
     async fn second_by_second(&self) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -424,8 +376,9 @@ impl Run {
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
         if self.measuring.get() {
-            let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(self.since_load()));
-            if abort.is_some() {
+            let elapsed = (self.since_load() - self.attempt_began.get()).max(0.0);
+            let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(elapsed));
+            if abort.is_some() && !self.may_retry.get() {
                 self.stop.drain(Cause::Abort);
             }
         }
@@ -452,47 +405,5 @@ impl Run {
             };
             let _nobody_listens = self.events.send(event).await.is_err();
         }
-    }
-
-    fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
-        let judged = self.current.borrow();
-        let mut ledger = self.earlier.borrow().clone();
-        ledger.merge(&judged);
-        let seconds = ended.mono.saturating_duration_since(started.mono).as_secs_f64();
-        let (rss_bytes, open_fds) = judging::process_figures();
-        let facts = Facts {
-            run_id: self.request.run_id.clone(),
-            trigger: self.request.trigger,
-            due: self.request.due,
-            started: started.wall,
-            ended: ended.wall,
-            generator: GeneratorReport {
-                valid: true,
-                cpu_ratio: if seconds > 0.0 { (judging::cpu_seconds() - cpu_before) / seconds } else { 0.0 },
-                rss_bytes,
-                open_fds,
-                samples_lost: judged.samples_lost,
-                clock_steps: self.clock_steps.get(),
-                reasons: Vec::new(),
-            },
-            first_failure: self.recorder.first_failure(),
-        };
-        let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
-        // By a clock that nobody sets.
-        summary.duration_s = seconds;
-        let conclusion = Conclusion {
-            scenario: &self.request.scenario,
-            data: &judged,
-            history: &self.request.history,
-            windows: &self.windows.borrow(),
-            interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble,
-        };
-        judging::conclude(&mut summary, &conclusion);
-        if self.recorder.throttle_count() > 0 {
-            let times = self.recorder.throttle_count();
-            summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));
-        }
-        summary
     }
 }

@@ -52,11 +52,12 @@ impl Stop {
         self.0.changed.notify_waiters();
     }
 
-    /// No new iteration and no new step from now on. The first cause stays.
+    /// No new iteration and no new step from now on. The first cause stays, but a person outranks the schedule's timeout:
+    /// what they cut is no longer the target's to answer for.
     pub fn drain(&self, cause: Cause) {
         self.0.over.set(true);
         self.0.draining.set(true);
-        if self.0.cause.get().is_none() {
+        if matches!((self.0.cause.get(), cause), (None, _) | (Some(Cause::Timeout), Cause::Person)) {
             self.0.cause.set(Some(cause));
         }
         if cause != Cause::Timeout {
@@ -154,5 +155,26 @@ impl Stop {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cause_stays_but_a_person_outranks_the_timeout() {
+        use Cause::{Abort, Person, Timeout};
+        let check = |causes: &[Cause], expected: Cause| {
+            let stop = Stop::default();
+            causes.iter().for_each(|cause| stop.drain(*cause));
+            assert_eq!(stop.cause(), Some(expected), "{causes:?}");
+        };
+        check(&[Timeout], Timeout);
+        check(&[Timeout, Person], Person);
+        check(&[Timeout, Person, Timeout], Person);
+        check(&[Timeout, Abort], Timeout);
+        check(&[Person, Timeout], Person);
+        check(&[Abort, Person], Abort);
     }
 }

@@ -22,7 +22,7 @@ use plimsoll::{
     },
     measure::data::RunData,
     model::{
-        clock::{Clock as _, SystemClock, mono},
+        clock::{Clock, SystemClock, mono},
         outcome::Outcome,
         run::{RunSummary, Trigger},
         settings::Settings,
@@ -141,8 +141,19 @@ impl Going {
 
 /// Starts the scenario `s`.
 pub(crate) fn start(settings: &Settings, history: History) -> Going {
+    start_with(settings, history, Arc::new(SystemClock), false)
+}
+
+/// The same while the kill switch is on.
+pub(crate) fn start_paused(settings: &Settings) -> Going {
+    start_with(settings, History::default(), Arc::new(SystemClock), true)
+}
+
+/// The same by another clock, or while the kill switch is on.
+pub(crate) fn start_with(settings: &Settings, history: History, clock: Arc<dyn Clock>, paused: bool) -> Going {
     let scenario = settings.scenarios.iter().find(|scenario| &*scenario.name == "s").expect("a scenario s").clone();
     let gate = Gate::new(&settings.policy);
+    gate.set_paused(paused);
     let request = RunRequest {
         run_id: "test-run".into(),
         scenario,
@@ -152,7 +163,7 @@ pub(crate) fn start(settings: &Settings, history: History) -> Going {
         policy: Arc::new(settings.policy.clone()),
         gate: gate.clone(),
         redactor: settings.redact.clone(),
-        clock: Arc::new(SystemClock),
+        clock,
     };
     let (sender, events) = mpsc::channel(64);
     let begun = mono();

@@ -1,6 +1,6 @@
 //! What the two templates show: finished strings and lists, so that they only lay out.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use serde::Serialize;
 
@@ -420,10 +420,12 @@ fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
     } else {
         "No mail says when it is over (send_resolved: false).".to_owned()
     });
-    next.push(format!(
-        "Changes before that are told once in {} at most; if nothing changes, this is told again at {}.",
-        human_seconds(notice.settings.group_interval.as_secs_f64()),
-        when(after(notice.now, notice.settings.repeat_interval), zone)
-    ));
+    let repeat = when(after(notice.now, notice.settings.repeat_interval), zone);
+    let changes = match notice.settings.group_interval {
+        // As for runs by hand.
+        Duration::ZERO => "Changes before that are told at once".to_owned(),
+        spaced => format!("Changes before that are told once in {} at most", human_seconds(spaced.as_secs_f64())),
+    };
+    next.push(format!("{changes}; if nothing changes, this is told again at {repeat}."));
     next
 }

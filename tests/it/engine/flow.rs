@@ -7,7 +7,11 @@ use std::{
 
 use plimsoll::{
     judge::History,
-    model::{run::RunSummary, settings::Settings},
+    model::{
+        clock::{Clock, Now, SystemClock},
+        run::RunSummary,
+        settings::Settings,
+    },
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -15,8 +19,9 @@ use tokio::io::AsyncWriteExt as _;
 use super::{
     practice, run,
     server::{OK, Server, request},
-    settings, start,
+    settings, start, start_with,
 };
+use crate::support::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_travel_from_answer_to_request() {
@@ -136,11 +141,47 @@ async fn each_attempt_of_a_probe_counts_and_the_last_is_judged() {
     check(3, "ok=3 failed.status=1", "pass").await;
     check(1, "ok=1 failed.status=1", "fail").await;
     check(1, "ok=2", "pass").await;
+    // What the first attempt breached is not held against the last, and does not keep it from being made.
+    let load = "    load: {executor: probe, attempts: 2}
+    steps: [{get: /a}, {get: /b}]
+    thresholds: [{expr: count(failed) == 0, abort_on_fail: true}]";
+    let done = run(&settings(&server.url(), "", load)).await;
+    assert_eq!((done.ledger().as_str(), done.run.verdict.as_str()), ("ok=3 failed.status=1", "pass"));
     let dead = practice(json!({"status": 500})).await;
     let load = "    load: {executor: probe, attempts: 4}\n    steps: [{get: /}]";
     let done = run(&settings(&dead.url(), "", load)).await;
     assert_eq!((done.ledger().as_str(), done.run.verdict.as_str()), ("failed.status=4", "fail"));
     assert_eq!(dead.log().received, 4);
+}
+
+/// Panics when a task of a user asks for the wall clock for the second time.
+#[derive(Debug, Default)]
+struct Faulty(AtomicU64);
+
+impl Clock for Faulty {
+    fn now(&self) -> Now {
+        let faulty = tokio::task::try_id().is_some() && self.0.fetch_add(1, Ordering::SeqCst) == 1;
+        assert!(!faulty, "a fault of our own, for the test");
+        SystemClock.now()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_our_own_in_one_user_fails_the_run_and_does_not_hang_it() {
+    let target = practice(json!({})).await;
+    let check = async |load: &str, ok: std::ops::RangeInclusive<u64>| {
+        let load = format!("    load: {load}\n    steps: [{{get: '/x?at=${{now}}'}}]");
+        let settings = settings(&target.url(), "", &load);
+        let done = start_with(&settings, History::default(), std::sync::Arc::new(Faulty::default()), false).done();
+        let done = tokio::time::timeout(PATIENCE, done).await.expect("it ends");
+        assert!(ok.contains(&done.run.outcomes.ok), "{load}: {}", done.ledger());
+        assert_eq!(done.run.generator.samples_lost, 1);
+        assert_eq!(done.run.verdict.as_str(), "fail");
+        assert!(done.run.reasons[0].contains("a fault in Plimsoll itself"), "{:?}", done.run.reasons);
+    };
+    // The user who crashed leaves its other iterations undone; an arrival that did costs nobody else anything.
+    check("{executor: per-vu-iterations, vus: 3, iterations: 4}", 8..=11).await;
+    check("{executor: constant-arrival-rate, rate: 50/s, duration: 400ms, max_in_flight: 1}", 15..=19).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll::judge::History;
 use serde_json::json;
 
-use super::{practice, run, settings, start};
+use super::{practice, run, settings, start, start_paused};
 use crate::support::{PATIENCE, wait_until};
 
 const HOOKS: &str = "    before: [{get: /before}]\n    after: [{get: /after}]\n";
@@ -93,6 +93,17 @@ async fn the_kill_switch_stops_a_load_within_a_quarter_of_a_second() {
     let log = target.log();
     assert_eq!(log.requests.iter().filter(|entry| entry.received_ms > paused + 250.0).count(), 0);
     assert_eq!((done.run.verdict.as_str(), log.received), ("interrupted", done.run.sent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_finds_the_kill_switch_thrown_sends_nothing_at_all() {
+    let target = practice(json!({})).await;
+    let stats = "    stats: {gauges: {queued: {get: /queue/stats, json: $.queued}}}";
+    let load = format!("{HOOKS}    load: {{executor: probe}}\n    steps: [{{get: /load}}]");
+    let going = start_paused(&settings(&target.url(), stats, &load));
+    let done = going.done().await;
+    assert_eq!((done.run.verdict.as_str(), done.run.planned, done.run.hooks.ok), ("interrupted", 0, 0));
+    assert_eq!(target.log().received, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,69 @@
+//! What a run comes to: its document, judged.
+
+use super::Run;
+use crate::{
+    load::{
+        judging::{self, Conclusion},
+        report::{self, Facts},
+        stop::Cause,
+    },
+    model::{
+        clock::Now,
+        run::{GeneratorReport, RunSummary},
+    },
+};
+
+impl Run {
+    /// A fault of our own that cost measurements.
+    fn crashed(&self) -> Option<String> {
+        let count = self.recorder.crash_count();
+        (count > 0).then(|| {
+            let times = if count == 1 { "once" } else { "repeatedly" };
+            format!(
+                "a fault in Plimsoll itself ended an iteration {times} ({count}); the log says where: please report it"
+            )
+        })
+    }
+
+    pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
+        let judged = self.current.borrow();
+        let mut ledger = self.earlier.borrow().clone();
+        ledger.merge(&judged);
+        let seconds = ended.mono.saturating_duration_since(started.mono).as_secs_f64();
+        let (rss_bytes, open_fds) = judging::process_figures();
+        let facts = Facts {
+            run_id: self.request.run_id.clone(),
+            trigger: self.request.trigger,
+            due: self.request.due,
+            started: started.wall,
+            ended: ended.wall,
+            generator: GeneratorReport {
+                valid: true,
+                cpu_ratio: if seconds > 0.0 { (judging::cpu_seconds() - cpu_before) / seconds } else { 0.0 },
+                rss_bytes,
+                open_fds,
+                samples_lost: judged.samples_lost,
+                clock_steps: self.clock_steps.get(),
+                reasons: Vec::new(),
+            },
+            first_failure: self.recorder.first_failure(),
+        };
+        let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
+        // By a clock that nobody sets.
+        summary.duration_s = seconds;
+        let conclusion = Conclusion {
+            scenario: &self.request.scenario,
+            data: &judged,
+            history: &self.request.history,
+            windows: &self.windows.borrow(),
+            interrupted: self.stop.cause() == Some(Cause::Person),
+            trouble: trouble.or_else(|| self.crashed()),
+        };
+        judging::conclude(&mut summary, &conclusion);
+        if self.recorder.throttle_count() > 0 {
+            let times = self.recorder.throttle_count();
+            summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));
+        }
+        summary
+    }
+}

@@ -1,0 +1,66 @@
+//! What is sent before the load and after it, one request at a time and beside the gate.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use super::Run;
+use crate::{
+    http::scope::Scope,
+    load::user::Shared,
+    model::{clock, outcome::Outcome, scenario::Step},
+};
+
+/// Hooks of a run that is stopped early take no longer than this from then on.
+pub const HOOKS_AFTER_STOP: Duration = Duration::from_secs(5);
+
+impl Run {
+    /// Leaves hooks the time they need; from a stop on only a few seconds, and none from the second signal on.
+    pub(super) async fn in_time<T>(&self, hooks: impl Future<Output = T>) -> Option<T> {
+        let given_up = async {
+            self.stop.wait_hurried().await;
+            tokio::select! {
+                () = tokio::time::sleep(HOOKS_AFTER_STOP) => {}
+                () = self.stop.wait_at_once() => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = given_up => {
+                if self.hooking.take() {
+                    self.recorder.hook(false);
+                }
+                None
+            }
+            done = hooks => Some(done),
+        }
+    }
+
+    /// Sends the hooks in order while `over` is false; the first that does not end ok ends them, and the error says why.
+    pub(super) async fn hooks(
+        &self,
+        shared: &Rc<Shared>,
+        steps: &[Step],
+        over: impl Fn() -> bool,
+    ) -> Result<(), String> {
+        let mut kept = None;
+        for step in steps {
+            if over() {
+                break;
+            }
+            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
+            self.begun.set(true);
+            self.hooking.set(true);
+            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
+            self.hooking.set(false);
+            let landing = done.landing.clone();
+            let ok = landing.class.outcome == Outcome::Ok;
+            self.recorder.hook(ok);
+            if !ok {
+                shared.note(step, &done, Outcome::Failed);
+                let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
+                return Err(shared.redactor.redact(&why));
+            }
+            shared.inherited.borrow_mut().extend(done.captured());
+        }
+        Ok(())
+    }
+}
