@@ -1,4 +1,4 @@
-//! JSONPath, with bounds. The library parses by recursion and tries a call several ways, so that a hostile or broken
+//! JSONPath, with bounds. The library parses by recursion and reads a nested filter twice at each level, so that a hostile or broken
 //! query would overflow the stack or take for ever: what is too long or too deep never reaches it.
 
 use serde_json_path::JsonPath;
@@ -7,8 +7,8 @@ use serde_json_path::JsonPath;
 const MAX_LENGTH: usize = 2048;
 /// Brackets within each other, round ones included.
 const MAX_DEPTH: usize = 32;
-/// Calls within each other: each level multiplies what the library tries.
-const MAX_CALLS: usize = 4;
+/// Filters within each other: for each level the library reads what is inside at least twice.
+const MAX_FILTERS: usize = 6;
 
 /// Why a text is no JSONPath.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,22 +34,21 @@ fn bounded(text: &str) -> Result<(), JsonPathError> {
     if text.len() > MAX_LENGTH {
         return fault(0, format!("it is {} bytes long, the most is {MAX_LENGTH}", text.len()));
     }
-    // For each open bracket, whether it holds what a function is called with.
+    // For each open bracket, whether it holds a filter.
     let mut open: Vec<bool> = Vec::new();
-    let mut before = ' ';
     for (at, c) in unquoted(text) {
         match c {
-            '[' | '(' => open.push(c == '(' && (before.is_ascii_alphanumeric() || before == '_')),
+            '[' | '(' => open.push(false),
+            '?' => open.last_mut().into_iter().for_each(|filter| *filter = true),
             ']' | ')' => drop(open.pop()),
             _ => {}
         }
         if open.len() > MAX_DEPTH {
             return fault(at, format!("more than {MAX_DEPTH} brackets are nested"));
         }
-        if open.iter().filter(|call| **call).count() > MAX_CALLS {
-            return fault(at, format!("more than {MAX_CALLS} calls are nested"));
+        if open.iter().filter(|filter| **filter).count() > MAX_FILTERS {
+            return fault(at, format!("more than {MAX_FILTERS} filters are nested"));
         }
-        before = c;
     }
     Ok(())
 }
@@ -101,24 +100,36 @@ mod tests {
             check(format!("$[?{}", unit.repeat(20_000)), "bytes long");
         }
         check(format!("${}", ".a".repeat(2000)), "4001 bytes long");
-        // What is within the bounds ends soon, right or wrong.
-        for unit in ["@[?", "(", "!(", "@.a[?(", "!@[?"] {
-            let levels = 31 / unit.matches(['[', '(']).count();
-            let _ = parse(&format!("$[?{}", unit.repeat(levels)));
-            let closing: String = unit
-                .chars()
+    }
+
+    #[test]
+    fn what_is_within_the_bounds_ends_soon() {
+        let closing = |unit: &str| {
+            unit.chars()
                 .rev()
                 .filter_map(|c| match c {
                     '[' => Some(']'),
                     '(' => Some(')'),
                     _ => None,
                 })
-                .collect();
-            let _ = parse(&format!("$[?{}@.a{}]", unit.repeat(levels), closing.repeat(levels)));
+                .collect::<String>()
+        };
+        let check = |unit: &str, levels: usize, within: bool| {
+            let text = format!("$[?{}@.a{}]", unit.repeat(levels), closing(unit).repeat(levels));
+            assert_eq!(bounded(&text).is_ok(), within, "{text}");
+            let _ = parse(&text);
+            let _ = parse(&format!("$[?{}", unit.repeat(levels)));
+        };
+        for unit in ["(", "!(", "count(", "length("] {
+            check(unit, 31, true);
+            check(unit, 32, false);
+        }
+        for unit in ["@[?", "!@[?", "@.a[?(", "count(@[?", "@[0, ?"] {
+            check(unit, 5, true);
+            check(unit, 6, false);
         }
         let _ = parse(&format!("$[?{}", "!".repeat(2000)));
-        let _ = parse(&format!("$[?{}@{}]", "count(".repeat(4), ")".repeat(4)));
-        let _ = parse(&format!("$[?{}", "length(".repeat(4)));
+        let _ = parse(&format!("$[?@.a{}]", "&&@.a".repeat(390)));
     }
 
     #[test]
