@@ -90,7 +90,7 @@ pub enum RunEvent {
         run_id: Name,
         /// The counts.
         data: Box<RunData>,
-        /// Iterations in flight.
+        /// Requests in flight.
         active: u64,
     },
     /// The run is over; nothing follows.
