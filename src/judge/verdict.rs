@@ -38,8 +38,9 @@ fn counts_ok(measure: &Measure) -> bool {
         if selectors.is_empty())
 }
 
-/// What must hold of the generator where `valid_if` says nothing: no step of the clock beyond 2 s, and from 100 requests
-/// on p99(send_lag) within 50 ms or a tenth of the period, whichever is longer.
+/// What must hold of the generator where `valid_if` says nothing: no step of the clock beyond 2 s, from 100 requests on
+/// p99(send_lag) within 50 ms or a tenth of the period, whichever is longer, and nothing dropped because we noticed it
+/// too late.
 pub fn default_valid_if(load: &Load) -> Vec<Threshold> {
     let period_ms = match &load.executor {
         Executor::ConstantArrivalRate { rate, .. } => 1000.0 / rate.per_second(),
@@ -47,7 +48,11 @@ pub fn default_valid_if(load: &Load) -> Vec<Threshold> {
     };
     let limit = (period_ms / 10.0).clamp(50.0, 3_600_000.0);
     let lag = default_threshold(&format!("p99(send_lag) <= {}ms", limit.round()));
-    vec![default_threshold("count(clock_steps) == 0"), Threshold { min_samples: 100, ..lag }]
+    vec![
+        default_threshold("count(clock_steps) == 0"),
+        Threshold { min_samples: 100, ..lag },
+        default_threshold("count(dropped{reason=generator}) == 0"),
+    ]
 }
 
 fn default_threshold(src: &str) -> Threshold {
