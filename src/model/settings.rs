@@ -223,10 +223,10 @@ impl Redactor {
 
     /// `text` without secrets, and without the beginnings of secrets that were cut off in it.
     pub fn redact(&self, text: &str) -> String {
-        self.forms.iter().fold(text.to_owned(), |text, secret| {
-            let text = if text.contains(secret.as_str()) { text.replace(secret.as_str(), "***") } else { text };
-            without_beginnings(text, secret)
-        })
+        let whole = self.forms.iter().fold(text.to_owned(), |text, secret| {
+            if text.contains(secret.as_str()) { text.replace(secret.as_str(), "***") } else { text }
+        });
+        self.forms.iter().fold(whole, |text, secret| without_beginnings(text, secret))
     }
 }
 
