@@ -141,7 +141,7 @@ mod tests {
             stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
         };
         let scope = Scope {
-            constants: Constants(Arc::default()),
+            constants: Constants(Arc::default()).into(),
             run_id: "r".into(),
             vu: 0,
             iteration: 0,

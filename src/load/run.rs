@@ -327,6 +327,7 @@ impl Run {
         let keys = scenario.steps.iter().map(|step| SeriesKey { step: step.name.clone(), group: None });
         Rc::new(Shared {
             scenario: scenario.clone(),
+            constants: scenario.constants.clone().into(),
             connector: Connector::new(dialer, connections, scenario.target.http.reuse),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),

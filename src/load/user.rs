@@ -24,7 +24,7 @@ use crate::{
         dial,
         exchange::{self, Answer, ExchangeTimes, Keep},
         request,
-        scope::Scope,
+        scope::{Prepared, Scope},
         stream::Meter,
     },
     judge::ResponseView,
@@ -44,6 +44,8 @@ use crate::{
 pub struct Shared {
     /// What is run.
     pub scenario: Arc<Scenario>,
+    /// Its constants.
+    pub constants: Prepared,
     /// Connections.
     pub connector: Rc<Connector>,
     /// Below which nothing leaves.
@@ -128,7 +130,7 @@ impl Shared {
     pub fn scope(&self, vu: u64, iteration: u64) -> Scope {
         self.count.set(self.count.get() + 1);
         Scope {
-            constants: self.scenario.constants.clone(),
+            constants: self.constants.clone(),
             run_id: self.run_id.clone(),
             vu,
             iteration,
