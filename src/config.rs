@@ -34,7 +34,6 @@ use self::{
 };
 pub use self::{
     diagnostic::{Diagnostic, Report, Severity},
-    lower::origin::{allows, forbidden, parse_pattern},
     schema::json_schema,
 };
 use crate::model::settings::{Redactor, Settings};

@@ -3,7 +3,6 @@
 //! The engine drives hyper connections itself. A pooled client would retry behind our back and hide the phases; a load
 //! tool may do neither. The connection is polled in the task of the user who holds it, so a virtual user is one task.
 
-pub mod address;
 pub mod capture;
 pub mod classify;
 pub mod conn;

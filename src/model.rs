@@ -1,5 +1,6 @@
 //! The words: values that every other room speaks in. No tokio, no I/O.
 
+pub mod address;
 pub mod clock;
 pub mod expr;
 pub mod outcome;

@@ -6,7 +6,7 @@
 //! be written (a full disk), the mail is not sent again meanwhile: the writing is tried again instead.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
     time::Duration,
@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{self, JoinError, JoinSet},
     time,
 };
 
@@ -136,17 +136,18 @@ impl<O> fmt::Debug for Delivery<O> {
     }
 }
 
-/// A finished attempt.
-struct Attempt {
-    mail: OutboxMail,
-    outcome: Result<String, SmtpError>,
-}
+/// What the relay answered, or why not.
+type Outcome = Result<String, SmtpError>;
+/// A finished attempt, or how it panicked.
+type Attempt = Result<(task::Id, Outcome), JoinError>;
 
 /// What is going on right now.
 #[derive(Default)]
 struct Desk {
     /// By mail: whom it goes to.
     flying: BTreeMap<i64, Thread>,
+    /// Which mail a task tries: all that is known of one that panicked.
+    tasks: HashMap<task::Id, OutboxMail>,
     /// Conversations by receiver.
     lanes: BTreeMap<Name, usize>,
     /// Results that are not written yet.
@@ -184,7 +185,7 @@ impl<O: Outbox> Delivery<O> {
     pub async fn run(self) {
         let (mut stop, mut receivers) = (self.stop.clone(), self.receivers.clone());
         let mut desk = Desk::default();
-        let mut attempts: JoinSet<Attempt> = JoinSet::new();
+        let mut attempts: JoinSet<Outcome> = JoinSet::new();
         while !self.stopped() {
             self.write_again(&mut desk).await;
             self.start(&mut desk, &mut attempts).await;
@@ -192,14 +193,14 @@ impl<O: Outbox> Delivery<O> {
             tokio::select! {
                 biased;
                 () = asked(&mut stop) => break,
-                Some(attempt) = attempts.join_next() => self.settle(&mut desk, attempt).await,
+                Some(attempt) = attempts.join_next_with_id() => self.settle(&mut desk, attempt).await,
                 () = self.wake.notified() => {}
                 Ok(()) = receivers.changed() => {}
                 () = time::sleep(pause) => {}
             }
         }
         // Each conversation sees the stop itself and ends in time.
-        while let Some(attempt) = attempts.join_next().await {
+        while let Some(attempt) = attempts.join_next_with_id().await {
             self.settle(&mut desk, attempt).await;
         }
         self.write_again(&mut desk).await;
@@ -210,7 +211,7 @@ impl<O: Outbox> Delivery<O> {
     }
 
     /// Starts what is due and may start.
-    async fn start(&self, desk: &mut Desk, attempts: &mut JoinSet<Attempt>) {
+    async fn start(&self, desk: &mut Desk, attempts: &mut JoinSet<Outcome>) {
         let mut limit = PAGE;
         loop {
             let now = self.clock.now().wall;
@@ -229,7 +230,8 @@ impl<O: Outbox> Delivery<O> {
                 let thread = (mail.mail.incident.clone(), mail.mail.recipient.clone());
                 if threads.insert(thread) && desk.admit(&mail) {
                     started = true;
-                    self.spawn(mail, now, attempts);
+                    let id = self.spawn(mail.clone(), now, attempts);
+                    desk.tasks.insert(id, mail);
                 }
             }
             if started || !full || limit >= LONGEST_PAGE {
@@ -239,34 +241,31 @@ impl<O: Outbox> Delivery<O> {
         }
     }
 
-    fn spawn(&self, mail: OutboxMail, now: Timestamp, attempts: &mut JoinSet<Attempt>) {
+    fn spawn(&self, mail: OutboxMail, now: Timestamp, attempts: &mut JoinSet<Outcome>) -> task::Id {
         let receiver = self.receivers.borrow().iter().find(|receiver| receiver.name == mail.mail.receiver).cloned();
         let stop = self.stop.clone();
         let patience = self.patience;
-        attempts.spawn(async move {
-            let outcome = match receiver {
+        let attempt = attempts.spawn(async move {
+            match receiver {
                 _ if age(&mail, now) >= backoff::MAX_AGE => Err(expired(&mail)),
                 None => Err(unknown(&mail)),
                 Some(receiver) => {
                     let patience = patience.unwrap_or_else(|| Patience::of(&receiver.email));
                     smtp::send(&receiver.email, &mail.mail, patience, &stop).await
                 }
-            };
-            Attempt { mail, outcome }
+            }
         });
+        attempt.id()
     }
 
     /// Writes what came of an attempt, and tells it.
-    async fn settle(&self, desk: &mut Desk, attempt: Result<Attempt, tokio::task::JoinError>) {
-        let Attempt { mail, outcome } = match attempt {
-            Ok(attempt) => attempt,
-            Err(error) => {
-                // Only a bug ends here. The mail stays in `flying`, so that it is not tried in a circle; the next
-                // start tries it again.
-                tracing::error!(%error, "a delivery attempt panicked");
-                return;
-            }
-        };
+    async fn settle(&self, desk: &mut Desk, attempt: Attempt) {
+        let (id, outcome) = attempt.unwrap_or_else(|error| {
+            // Only a bug ends here. It counts as a failed attempt, so that its lane goes on and it comes back later.
+            tracing::error!(%error, "a delivery attempt panicked");
+            (error.id(), Err(panicked()))
+        });
+        let Some(mail) = desk.tasks.remove(&id) else { return };
         let now = self.clock.now().wall;
         desk.release(&mail);
         let (result, event) = verdict(&mail, outcome, now);
@@ -347,6 +346,11 @@ fn expired(mail: &OutboxMail) -> SmtpError {
     let last = mail.last_error.as_deref().unwrap_or("it was never tried");
     let text = format!("given up after 72 hours and {} attempts: {last}", mail.attempts);
     SmtpError { class: Class::Dead, reason: Reason::Expired, text }
+}
+
+fn panicked() -> SmtpError {
+    let text = "the attempt panicked, which is a fault of Plimsoll: the log says where".to_owned();
+    SmtpError { class: Class::Slow, reason: Reason::Config, text }
 }
 
 fn unknown(mail: &OutboxMail) -> SmtpError {

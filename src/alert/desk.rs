@@ -38,7 +38,6 @@ pub struct Alerts {
     dirty: BTreeSet<Row>,
     transitions: Vec<Transition>,
     problems: Vec<String>,
-    unsaid: u64,
 }
 
 impl Alerts {
@@ -60,7 +59,6 @@ impl Alerts {
             dirty: BTreeSet::new(),
             transitions: Vec::new(),
             problems: Vec::new(),
-            unsaid: 0,
         };
         for (key, value) in rows {
             if desk.restore(&key, &value).is_none() {
@@ -192,6 +190,14 @@ impl Alerts {
     fn breach(&mut self, facts: &ScenarioFacts, key: &AlertKey, breach: Breach, now: Timestamp) {
         let current = self.book.remove(key);
         let (alert, fires) = state::breached(current, key, &facts.target, facts.overload, breach, now);
+        // Whoever configured receivers expects to be told.
+        if fires && !self.settings.receivers.is_empty() && receivers(&self.settings, &alert).is_none() {
+            let AlertKey { scenario, alert } = key;
+            self.problems.push(format!(
+                "alert {alert} of {scenario} fires and nobody is told: no route under alerts.routes matches it; end \
+                 the list with a route without conditions"
+            ));
+        }
         self.put(key, Some(alert));
         if fires {
             self.say(key, AlertState::Firing);
@@ -264,7 +270,7 @@ impl Alerts {
     fn members(&self) -> BTreeMap<GroupKey, BTreeSet<AlertKey>> {
         let mut members: BTreeMap<GroupKey, BTreeSet<AlertKey>> = BTreeMap::new();
         for alert in self.book.values().filter(|alert| alert.state == AlertState::Firing) {
-            for receiver in receivers(&self.settings, alert) {
+            for receiver in receivers(&self.settings, alert).unwrap_or_default() {
                 let key = GroupKey { receiver: receiver.clone(), target: alert.target.clone() };
                 members.entry(key).or_default().insert(alert.key.clone());
             }
@@ -279,12 +285,7 @@ impl Alerts {
         let done: Vec<AlertKey> =
             self.book.values().filter(|a| over(a) && !awaited.contains(&a.key)).map(|a| a.key.clone()).collect();
         for key in done {
-            if let Some(alert) = self.book.remove(&key)
-                && !alert.told
-                && !self.settings.receivers.is_empty()
-            {
-                self.unsaid += 1;
-            }
+            self.book.remove(&key);
             self.dirty.insert(Row::Alert(key));
         }
         let idle: Vec<Name> = self
@@ -319,15 +320,5 @@ impl Alerts {
             runbook: alert.breach.runbook.clone(),
         };
         self.book.values().map(view).collect()
-    }
-
-    /// Alerts that fired and were over before anyone was told, since the start.
-    pub fn unsaid(&self) -> u64 {
-        self.unsaid
-    }
-
-    /// Whether an alert of `scenario` fires.
-    pub fn is_firing(&self, scenario: &Name) -> bool {
-        self.of_scenario(scenario).iter().any(|key| self.book[key].state == AlertState::Firing)
     }
 }

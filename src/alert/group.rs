@@ -5,7 +5,7 @@
 //! group back for `group_interval`, we wait for `group_wait` only, because people wait for that mail. So that a
 //! flapping target cannot use this up, an incident that opens within `group_interval` of the last one's end resolves
 //! no sooner than `group_interval` after its latest mail. An alert that fires and resolves before anyone was told of
-//! it is not told at all (Alertmanager's way); it is counted.
+//! it is not told at all (Alertmanager's way).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -186,15 +186,15 @@ fn due_or(due: Timestamp, now: Timestamp, kind: MailKind) -> Plan {
 }
 
 /// Names of the receivers of an alert: those of the first route that matches, or the only receiver when there are no
-/// routes.
-pub fn receivers<'a>(settings: &'a AlertSettings, alert: &Alert) -> &'a [Name] {
+/// routes. `None` when nothing says who they are; a route may name nobody on purpose.
+pub fn receivers<'a>(settings: &'a AlertSettings, alert: &Alert) -> Option<&'a [Name]> {
     if settings.routes.is_empty() {
         return match settings.receivers.as_slice() {
-            [only] => std::slice::from_ref(&only.name),
-            _ => &[],
+            [only] => Some(std::slice::from_ref(&only.name)),
+            _ => None,
         };
     }
-    settings.routes.iter().find(|route| matches(route, alert)).map_or(&[], |route| &route.to)
+    settings.routes.iter().find(|route| matches(route, alert)).map(|route| &*route.to)
 }
 
 fn matches(route: &Route, alert: &Alert) -> bool {

@@ -98,7 +98,7 @@ pub(super) fn base(target: &Name, alerts: &[&Alert]) -> String {
             format!("{target}: {} {name}", alert.key.scenario)
         }
         [first, rest @ ..] if rest.iter().all(|alert| alert.key.scenario == first.key.scenario) => {
-            format!("{target}: {} {} alerts", first.key.scenario, alerts.len())
+            format!("{target}: {}, {} alerts", first.key.scenario, alerts.len())
         }
         _ => format!("{target}: {} alerts", alerts.len()),
     };

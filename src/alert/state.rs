@@ -18,6 +18,9 @@ pub const VERDICT: &str = "verdict";
 /// Alert of a due instant at which no run happened.
 pub const MISSED: &str = "missed";
 
+/// The threshold that every scenario has unless it counts ok requests itself.
+const NOTHING_OK: &str = "count(ok) > 0";
+
 /// What an alert is known by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AlertKey {
@@ -199,6 +202,7 @@ pub fn findings(run: &RunSummary, on: &AlertOn, invalid_runs: u32) -> Findings {
 
 fn judged(threshold: &ThresholdReport, run: &RunSummary, on: &AlertOn) -> Option<(Name, Signal)> {
     let signal = match threshold.result {
+        ThresholdResult::Fail if implied(threshold, run) => return None,
         ThresholdResult::Fail if on.fail => Signal::Breach(Box::new(Breach {
             cause: Cause::Threshold,
             severity: threshold.severity,
@@ -215,6 +219,27 @@ fn judged(threshold: &ThresholdReport, run: &RunSummary, on: &AlertOn) -> Option
         ThresholdResult::Fail | ThresholdResult::NoData | ThresholdResult::Skipped => return None,
     };
     Some((threshold.name.as_str().into(), signal))
+}
+
+/// That nothing was ok, by default, says nothing new next to another breach about outcomes that is told as loudly and
+/// as soon: one thing is wrong, so it is one alert.
+fn implied(threshold: &ThresholdReport, run: &RunSummary) -> bool {
+    let says_so = |other: &ThresholdReport| {
+        other.name != threshold.name
+            && other.result == ThresholdResult::Fail
+            && other.severity >= threshold.severity
+            && other.for_runs <= threshold.for_runs.max(1)
+            && names_outcome(&other.expr)
+    };
+    threshold.implicit && threshold.expr == NOTHING_OK && run.thresholds.iter().any(says_so)
+}
+
+/// The expression is about requests that were ok, rejected or failed.
+fn names_outcome(expr: &str) -> bool {
+    expr.split('(').skip(1).any(|inner| {
+        let word = inner.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next();
+        matches!(word, Some("ok" | "rejected" | "failed"))
+    })
 }
 
 /// A due instant at which nothing ran, as a breach of [`MISSED`]; `None` for reasons that are someone's wish

@@ -1,6 +1,6 @@
 //! `plimsoll check` and `plimsoll schema`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{args::ConfigArg, exit, out};
 use crate::{
@@ -55,6 +55,16 @@ fn several(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
+/// From a minute on in minutes, so that a grace of one reads like the duration beside it: `1m00s`, `10m00s`.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if (60.0..120.0).contains(&seconds.round()) {
+        format!("1m{:02}s", seconds.round() as u64 - 60)
+    } else {
+        human_seconds(seconds)
+    }
+}
+
 fn describe(scenario: &Scenario) -> String {
     let mut text = String::new();
     let plan = outline(scenario);
@@ -77,12 +87,7 @@ fn describe(scenario: &Scenario) -> String {
         let _ = write!(load, ", {}", human(rate, Unit::PerSecond));
     }
     if let Some(duration) = plan.duration {
-        let _ = write!(
-            load,
-            ", {} and at most {} of grace",
-            human_seconds(duration.as_secs_f64()),
-            human_seconds(grace(scenario).as_secs_f64())
-        );
+        let _ = write!(load, ", {} and at most {} of grace", span(duration), span(grace(scenario)));
     }
     let _ = writeln!(text, "  {load}");
     for threshold in &scenario.thresholds {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{args::DaemonArgs, check, exit};
-use crate::{config::Overrides, daemon::shell::Daemon, model::clock::SystemClock, telemetry::log};
+use crate::{config::Overrides, daemon::shell::Daemon, model::clock::SystemClock, store::StoreError, telemetry::log};
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
@@ -31,5 +31,15 @@ pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
         daemon.run(Arc::new(Notify::new())).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    ended.map(|()| 0)
+    match ended.as_ref().err().and_then(|error| error.downcast_ref::<StoreError>()) {
+        Some(held @ StoreError::Held { .. }) => {
+            eprintln!("error: {held}");
+            eprintln!(
+                "help: each daemon has a data directory of its own, under `daemon.data_dir`; `plimsoll trigger SCENARIO` \
+                 runs a scenario in the daemon that is there"
+            );
+            Ok(exit::CONFIG)
+        }
+        _ => ended.map(|()| 0),
+    }
 }

@@ -1,12 +1,17 @@
 //! `plimsoll run`: scenarios now, in this process, with what they came to as the exit code.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{args::RunArgs, check, exit, out, progress::Progress, select, summary};
+use super::{args::RunArgs, check, exit, out, progress::Progress, select};
 use crate::{
     config::Loaded,
     daemon::{control::GOOD_RUNS, pause},
@@ -23,6 +28,7 @@ use crate::{
         scenario::Scenario,
     },
     store::{Store, rows::Batch},
+    web::summary,
 };
 
 /// How often the kill switch's file is looked for.
@@ -96,14 +102,15 @@ fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, S
     Ok(chosen)
 }
 
-/// The history of runs: in the data directory if it may be written there, else in the user's state directory; a run
-/// without history is still a run.
+/// The history of runs: in the data directory if it may be written there (a running daemon holds its own), else in the
+/// user's state directory; a run without history is still a run.
 fn open_history(loaded: &Loaded, quiet: bool) -> Option<Store> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(std::path::PathBuf::from);
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let state = state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
     let mut tried = Vec::new();
-    for dir in
-        [Some(loaded.settings.daemon.data_dir.clone()), state.map(|state| state.join("plimsoll"))].into_iter().flatten()
+    for dir in [Some(loaded.settings.daemon.data_dir.clone()), state.map(|state| own_folder(&state, &loaded.files))]
+        .into_iter()
+        .flatten()
     {
         match Store::open(&dir, SystemClock.now().wall) {
             Ok(opened) => {
@@ -117,6 +124,15 @@ fn open_history(loaded: &Loaded, quiet: bool) -> Option<Store> {
         eprintln!("note: this run is kept in no history: {}", tried.join("; "));
     }
     None
+}
+
+/// Where runs of this configuration are kept below the user's state directory. Each configuration has a folder of its
+/// own: scenarios of the same name in two projects have neither baselines nor alerts in common.
+fn own_folder(state: &Path, files: &[PathBuf]) -> PathBuf {
+    let main = files.first().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone())).unwrap_or_default();
+    let digest = Sha256::digest(main.as_os_str().as_encoded_bytes());
+    let name = digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    state.join("plimsoll").join(name)
 }
 
 async fn run_all(

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jiff::tz::TimeZone;
 
 use super::{
-    control::{Beginnings, Control, GOOD_RUNS},
+    control::{Beginnings, Control, GOOD_RUNS, Unfinished},
     event::Effect,
 };
 use crate::{
@@ -20,7 +20,10 @@ use crate::{
         settings::Settings,
     },
     schedule,
-    store::Store,
+    store::{
+        Store,
+        rows::{Fate, LedgerRow},
+    },
     telemetry::metrics::{Build, Metrics, ScenarioFacts},
 };
 
@@ -57,6 +60,7 @@ pub async fn control(
     let begin = Beginnings {
         last_due: store.last_due().await.context("failed to read the ledger")?,
         history,
+        unfinished: unfinished(store, settings).await?,
         recent: store.recent_runs(None, RECENT).await.context("failed to read the runs")?,
         alerts: Alerts::new(&settings.alerts, house, rows, &facts, now.wall),
         metrics: Metrics::new(&metric_facts, &["email".into()], Build::THIS, now.wall),
@@ -65,6 +69,20 @@ pub async fn control(
         scenarios,
     };
     Ok(Control::new(begin, now))
+}
+
+/// Runs that the ledger says ran and that left no document.
+async fn unfinished(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Unfinished>> {
+    let mut found = Vec::new();
+    for scenario in &settings.scenarios {
+        let last = store.ledger(scenario.name.clone(), 1).await.context("failed to read the ledger")?;
+        if let Some(LedgerRow { scenario, due, fate: Fate::Ran(run_id) }) = last.into_iter().next()
+            && store.run(&run_id).await.context("failed to read the runs")?.is_none()
+        {
+            found.push(Unfinished { run_id: run_id.into(), scenario, due });
+        }
+    }
+    Ok(found)
 }
 
 async fn history_of(store: &Store, scenario: &Scenario) -> anyhow::Result<History> {

@@ -1,12 +1,15 @@
 //! The control loop's law: `handle(event, now) -> effects` (pure). It owns the agenda, the alerts, the metrics and what
 //! is known of each scenario; there is no other copy of any of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use super::{
-    event::{Effect, Event, NamedReading, Start},
+    event::{Effect, Event, NamedReading},
     view::Outbox,
 };
 use crate::{
@@ -19,22 +22,27 @@ use crate::{
         clock::Now,
         run::{GeneratorReport, RunSummary, Trigger, Verdict},
         scenario::Scenario,
-        schedule::Due,
         units::Unit,
     },
     schedule::{
         Plan,
-        agenda::{Agenda, Decision, Entry as AgendaEntry, Skip, SkipReason},
+        agenda::{Agenda, Entry as AgendaEntry, SkipReason},
     },
-    store::rows::{Batch, Fate, LedgerRow},
+    store::rows::Batch,
     telemetry::metrics::Metrics,
 };
 
-/// Runs at once; beyond it a due instant is skipped for want of capacity. Each run is a thread.
+/// Runs at once; what is due beyond it waits for room. Each run is a thread.
 pub const MAX_RUNS: usize = 128;
+
+/// Of them, so many are left to probes: a load never takes a probe's slot.
+pub const FOR_PROBES: usize = 32;
 
 /// Good runs kept of each scenario, for `baseline(…)` and for comparison in mails.
 pub const GOOD_RUNS: usize = 5;
+
+/// Why a run has no result when it died with the process.
+const KILLED: &str = "the process ended while it ran";
 
 /// Runs kept for the page.
 const RECENT: usize = 10;
@@ -60,9 +68,9 @@ struct Running {
     started: Now,
 }
 
-/// A start that waits for its jitter.
+/// A start that waits for its jitter, or for room.
 #[derive(Debug)]
-struct Delayed {
+struct Pending {
     at: Timestamp,
     run_id: Name,
     scenario: Name,
@@ -85,7 +93,8 @@ pub struct Control {
     pub(super) outbox: Outbox,
     pub(super) recent: Vec<RunSummary>,
     runs: BTreeMap<Name, Running>,
-    delayed: Vec<Delayed>,
+    /// Oldest first; at most one per scenario, or as many as `overlap: allow` starts.
+    pending: VecDeque<Pending>,
     /// The alerts have seen something new since their last turn.
     observed: bool,
     alert_next: Option<Timestamp>,
@@ -110,8 +119,21 @@ pub struct Beginnings {
     pub metrics: Metrics,
     /// Whether the kill switch is on, and why.
     pub paused: Option<String>,
+    /// Runs in the ledger that left no document: the process was killed while they ran.
+    pub unfinished: Vec<Unfinished>,
     /// Gives ids to runs.
     pub ids: Ids,
+}
+
+/// A run that the process did not survive.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    /// Its id.
+    pub run_id: Name,
+    /// The scenario.
+    pub scenario: Name,
+    /// The instant it was due.
+    pub due: Timestamp,
 }
 
 impl std::fmt::Debug for Control {
@@ -149,7 +171,7 @@ impl Control {
             outbox: Outbox::default(),
             recent: begin.recent,
             runs: BTreeMap::new(),
-            delayed: Vec::new(),
+            pending: VecDeque::new(),
             observed: true,
             alert_next: None,
             ids: begin.ids,
@@ -159,6 +181,9 @@ impl Control {
         control.metrics.paused(control.paused.is_some());
         for alert in control.alerts.views() {
             control.metrics.alert_state(&alert.scenario, &alert.alert, alert.state.as_str());
+        }
+        for run in begin.unfinished {
+            control.killed(&run, now);
         }
         for skip in &missed {
             control.skip(skip, now);
@@ -185,7 +210,7 @@ impl Control {
                 let result = self.trigger(&scenario, now);
                 self.effects.push(Effect::Reply { ticket, result });
             }
-            Event::Pause { reason } => self.pause(reason),
+            Event::Pause { reason } => self.pause(reason, now),
             Event::Resume => self.resume(),
             Event::Stop => self.stop(now),
             Event::Readings { target, readings } => self.readings(&target, readings),
@@ -208,8 +233,9 @@ impl Control {
 
     /// When [`Event::Wake`] is wanted next; at most a second away is always right.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let delayed = self.delayed.iter().map(|delayed| delayed.at).min();
-        [self.agenda.next_wake(), self.alert_next, delayed].into_iter().flatten().min()
+        // One that waits for room is asked about when a run ends.
+        let pending = self.pending.iter().filter(|pending| self.has_room(&pending.scenario)).map(|p| p.at).min();
+        [self.agenda.next_wake(), self.alert_next, pending].into_iter().flatten().min()
     }
 
     /// What is done after every event: what is due, what alerts want said, and whether all is over.
@@ -218,11 +244,7 @@ impl Control {
             for decision in self.agenda.due(now.wall) {
                 self.decide(decision, now);
             }
-            let (ready, waiting) = std::mem::take(&mut self.delayed).into_iter().partition(|d| d.at <= now.wall);
-            self.delayed = waiting;
-            for Delayed { run_id, scenario, due, .. } in ready {
-                self.launch(run_id, &scenario, self.cause(&scenario), due, now);
-            }
+            self.launch_pending(now);
         }
         if std::mem::take(&mut self.observed) || self.alert_next.is_some_and(|next| next <= now.wall) {
             let turn = self.alerts.turn(now.wall);
@@ -237,9 +259,6 @@ impl Control {
         let mut effects = std::mem::take(&mut self.effects);
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
-            if !batch.mails.is_empty() {
-                effects.push(Effect::WakeMailer);
-            }
             effects.insert(0, Effect::Commit(Box::new(batch)));
         }
         effects
@@ -257,91 +276,16 @@ impl Control {
         self.batch.append(turn.batch);
     }
 
-    fn decide(&mut self, decision: Decision, now: Now) {
-        match decision {
-            Decision::Skip(skip) => self.skip(&skip, now),
-            Decision::Stop { runs, .. } => self.effects.extend(runs.into_iter().map(Effect::Drain)),
-            Decision::Start { scenario, due, .. } if self.runs.len() + self.delayed.len() >= MAX_RUNS => {
-                self.skip(&Skip { scenario, due, reason: SkipReason::Capacity, more: 0 }, now);
-            }
-            Decision::Start { scenario, due, delay } => {
-                let run_id = (self.ids)(now);
-                self.agenda.started(&scenario, run_id.clone());
-                let fate = Fate::Ran(run_id.to_string());
-                self.batch.ledger.push(LedgerRow { scenario: scenario.clone(), due, fate });
-                if delay.is_zero() {
-                    self.launch(run_id, &scenario, self.cause(&scenario), due, now);
-                } else {
-                    self.delayed.push(Delayed { at: now.wall + delay, run_id, scenario, due });
-                }
-            }
-        }
-    }
-
-    fn skip(&mut self, skip: &Skip, now: Now) {
-        let reason = skip.reason.as_str();
-        let fate = Fate::Skipped(skip.ledger_text());
-        self.batch.ledger.push(LedgerRow { scenario: skip.scenario.clone(), due: skip.due, fate });
-        self.metrics.missed(&skip.scenario, reason);
-        // A run that a person started stands for the one it kept from starting.
-        let by_hand = |run: &Running| run.scenario == skip.scenario && run.trigger == Trigger::Manual;
-        if skip.reason == SkipReason::Overlap && self.runs.values().any(by_hand) {
-            return;
-        }
-        if let Some(facts) = self.facts(&skip.scenario) {
-            self.alerts.observe_missed(&facts, skip.due, reason, now.wall);
-            self.observed = true;
-        }
-    }
-
-    fn cause(&self, scenario: &Name) -> Trigger {
-        match self.known.get(scenario).map(|known| &known.scenario.schedule.due) {
-            Some(Due::Cron { .. }) => Trigger::Cron,
-            Some(Due::Every(_)) => Trigger::Every,
-            _ => Trigger::Manual,
-        }
-    }
-
-    fn launch(&mut self, run_id: Name, scenario: &Name, trigger: Trigger, due: Timestamp, now: Now) {
-        let Some(known) = self.known.get(scenario) else { return };
-        self.runs.insert(run_id.clone(), Running { scenario: scenario.clone(), trigger, due, started: now });
-        let delay = Duration::try_from(now.wall.duration_since(due)).unwrap_or_default();
-        self.metrics.run_started(scenario, delay);
-        self.metrics.running(scenario, self.agenda.running(scenario).len() as u64);
-        let (scenario, history) = (known.scenario.clone(), known.history.clone());
-        self.effects.push(Effect::Start(Box::new(Start { run_id, scenario, trigger, due, history })));
-    }
-
-    fn trigger(&mut self, scenario: &Name, now: Now) -> Result<Name, String> {
-        if self.stopping {
-            return Err("the daemon is stopping".to_owned());
-        }
-        if let Some(reason) = &self.paused {
-            return Err(format!("all load is paused ({reason}); `plimsoll resume` releases it"));
-        }
-        if !self.known.contains_key(scenario) {
-            let names: Vec<&str> = self.order.iter().map(|name| &**name).collect();
-            return Err(format!("there is no scenario `{scenario}`; there are: {}", names.join(", ")));
-        }
-        if let [running, ..] = self.agenda.running(scenario) {
-            return Err(format!("a run of `{scenario}` is going on already: {running}"));
-        }
-        if self.runs.len() >= MAX_RUNS {
-            return Err(format!("{MAX_RUNS} runs are going on already"));
-        }
-        let run_id = (self.ids)(now);
-        self.agenda.started(scenario, run_id.clone());
-        self.launch(run_id.clone(), scenario, Trigger::Manual, now.wall, now);
-        Ok(run_id)
-    }
-
-    fn pause(&mut self, reason: String) {
+    fn pause(&mut self, reason: String, now: Now) {
         if self.paused.is_none() {
             self.effects.push(Effect::Log(format!("all load is paused: {reason}")));
         }
         self.agenda.set_paused(true);
         self.metrics.paused(true);
         self.paused = Some(reason);
+        while !self.pending.is_empty() {
+            self.give_up(0, SkipReason::Paused, now);
+        }
         self.effects.extend(self.runs.keys().cloned().map(Effect::Drain));
     }
 
@@ -363,9 +307,8 @@ impl Control {
         for skip in self.agenda.shutdown() {
             self.skip(&skip, now);
         }
-        for Delayed { run_id, scenario, due, .. } in std::mem::take(&mut self.delayed) {
-            self.agenda.ended(&scenario, &run_id);
-            self.skip(&Skip { scenario, due, reason: SkipReason::Shutdown, more: 0 }, now);
+        while !self.pending.is_empty() {
+            self.give_up(0, SkipReason::Shutdown, now);
         }
     }
 
@@ -421,27 +364,50 @@ impl Control {
     /// A run that left no result is a run without data, never nothing at all.
     fn lost(&mut self, run_id: &Name, error: &str, now: Now) {
         let Some(running) = self.runs.get(run_id) else { return };
-        let Some(known) = self.known.get(&running.scenario) else { return };
-        let facts = report::Facts {
-            run_id: run_id.clone(),
-            trigger: running.trigger,
-            due: running.due,
-            started: running.started.wall,
-            ended: now.wall,
-            generator: GeneratorReport::default(),
-            first_failure: None,
+        let (due, trigger, started) = (running.due, running.trigger, running.started.wall);
+        let Some(mut run) = self.without_result(run_id, &running.scenario, (due, started, now.wall), trigger) else {
+            return;
         };
-        let mut run = report::summarise(&known.scenario, &RunData::default(), facts);
         run.reasons.push(format!("the run ended without a result: {error}"));
         self.ended(run, now);
+    }
+
+    /// A run that went down with the process: interrupted, so that it is seen and alerts nobody. Twice in a row it may be
+    /// the run that brings the process down, and is no data.
+    fn killed(&mut self, unfinished: &Unfinished, now: Now) {
+        let Unfinished { run_id, scenario, due } = unfinished;
+        let Some(mut run) = self.without_result(run_id, scenario, (*due, *due, now.wall), self.cause(scenario)) else {
+            return;
+        };
+        let before = self.known.get(scenario).and_then(|known| known.history.previous.as_ref());
+        let again = before.is_some_and(|before| before.reasons.iter().any(|reason| reason == KILLED));
+        run.verdict = if again { Verdict::NoData } else { Verdict::Interrupted };
+        run.reasons.push(KILLED.to_owned());
+        self.ended(run, now);
+    }
+
+    fn without_result(
+        &self,
+        run_id: &Name,
+        scenario: &Name,
+        (due, started, ended): (Timestamp, Timestamp, Timestamp),
+        trigger: Trigger,
+    ) -> Option<RunSummary> {
+        let known = self.known.get(scenario)?;
+        let (generator, first_failure) = (GeneratorReport::default(), None);
+        let facts = report::Facts { run_id: run_id.clone(), trigger, due, started, ended, generator, first_failure };
+        Some(report::summarise(&known.scenario, &RunData::default(), facts))
     }
 
     fn facts(&self, scenario: &Name) -> Option<alert::ScenarioFacts> {
         let known = self.known.get(scenario)?;
         let next = self.agenda.upcoming().find(|(name, _)| *name == scenario).map(|(_, at)| at);
+        let next = next.filter(|_| self.paused.is_none());
         Some(alert::ScenarioFacts::of(&known.scenario, known.schedule.clone(), next))
     }
 }
+
+mod starting;
 
 #[cfg(test)]
 mod tests;

@@ -22,11 +22,15 @@ use crate::{
 /// What is written, mailed and pushed at the end takes no longer than this.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Mails that may wait to be sent unstored.
+const UNSTORED: usize = 64;
+
 /// Everything that runs beside the loop.
 pub(super) struct Crew {
     /// Batches to be made durable, in order.
     pub(super) commits: mpsc::Sender<Job>,
     committer: tokio::task::JoinHandle<()>,
+    outbox: tokio::task::JoinHandle<()>,
     mailer: (JoinHandle<()>, watch::Sender<bool>),
     web: (web::Server, watch::Sender<bool>),
     pusher: Option<Pusher>,
@@ -46,12 +50,18 @@ impl Crew {
         let (web_stop, web_stopped) = watch::channel(false);
         let web = web::serve(settings.daemon.listen, state, web_stopped)
             .with_context(|| format!("failed to listen on {} (daemon.listen)", settings.daemon.listen))?;
-        let bells = Bells { mailer: Arc::new(Notify::new()), outbox: Arc::new(Notify::new()), events: events.clone() };
+        let (unstored, direct) = mpsc::channel(UNSTORED);
+        let bells = Bells {
+            mailer: Arc::new(Notify::new()),
+            outbox: Arc::new(Notify::new()),
+            events: events.clone(),
+            unstored,
+        };
         let (commits, committer) = committer::start(store.clone(), bells.clone());
-        tokio::spawn(committer::watch_outbox(store.clone(), bells.clone()));
+        let outbox = tokio::spawn(committer::watch_outbox(store.clone(), bells.clone()));
         let (mailer_stop, mailer_stopped) = watch::channel(false);
-        let receivers = settings.alerts.receivers.clone().into();
-        let mailer = mailer::start(store.clone(), receivers, bells, clock.clone(), mailer_stopped)?;
+        let receivers = (settings.alerts.receivers.clone().into(), settings.redact.clone());
+        let mailer = mailer::start(store.clone(), receivers, bells, clock.clone(), mailer_stopped, direct)?;
         idle::start(&settings.scenarios, &Arc::new(settings.policy.clone()), &clock, &status, events)?;
         let instance = format!("{}/{}", boot::hostname(), web.address);
         let pusher = match settings.telemetry.otlp.clone() {
@@ -68,6 +78,7 @@ impl Crew {
         Ok(Self {
             commits,
             committer,
+            outbox,
             mailer: (mailer, mailer_stop),
             web: (web, web_stop),
             pusher,
@@ -78,6 +89,17 @@ impl Crew {
     /// Where the page is.
     pub(super) fn address(&self) -> SocketAddr {
         self.web.0.address
+    }
+
+    /// Who of the crew has ended though nobody asked: then mails or rows would be lost in silence.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        let ended = [
+            (self.committer.is_finished(), "the committer"),
+            (self.outbox.is_finished(), "the reader of the outbox"),
+            (self.mailer.0.is_finished(), "the mailer"),
+            (self.web.0.is_finished(), "the page's thread"),
+        ];
+        ended.into_iter().find(|(ended, _)| *ended).map(|(_, who)| who)
     }
 
     /// One span per finished run, if OTLP is configured.
@@ -91,6 +113,7 @@ impl Crew {
 
     /// Writes and sends what is left, each within its time.
     pub(super) async fn farewell(self) {
+        self.outbox.abort();
         drop(self.commits);
         if tokio::time::timeout(FAREWELL, self.committer).await.is_err() {
             tracing::error!("the database took too long; the last rows may be lost");

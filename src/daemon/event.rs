@@ -83,8 +83,6 @@ pub enum Effect {
         /// The answer.
         result: Result<Name, String>,
     },
-    /// There are mails to send.
-    WakeMailer,
     /// A run has ended: let go of its handle.
     Reap(Name),
     /// A person should read this in the log.

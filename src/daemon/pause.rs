@@ -54,7 +54,8 @@ impl Switch {
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             ticks.tick().await;
-            let is = self.path.exists();
+            // What cannot be read counts as thrown: the switch must not open by accident.
+            let is = self.path.try_exists().unwrap_or(true);
             if is == was {
                 continue;
             }

@@ -91,6 +91,7 @@ impl Daemon {
             .with_context(|| format!("failed to open the data directory {}", settings.daemon.data_dir.display()))?;
         opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let store = opened.store;
+        store.hurry(clock.now().wall).await.context("failed to read the outbox")?;
         let gate = Gate::new(&settings.policy);
         let switch = Switch::new(settings.daemon.pause_file.clone(), gate.clone());
         let now = clock.now();
@@ -141,6 +142,7 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut pause = signal(SignalKind::user_defined1())?;
         let mut resume = signal(SignalKind::user_defined2())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let mut beat = tokio::time::interval(BEAT);
         let first = std::mem::take(&mut self.first);
         self.carry_out(first).await;
@@ -154,11 +156,18 @@ impl Daemon {
                 () = stop.notified() => Some(Event::Stop),
                 _ = pause.recv() => Some(self.pause("SIGUSR1")),
                 _ = resume.recv() => self.resume(),
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP: the configuration is read at the start only; restart to apply a new one");
+                    None
+                }
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(event) = self.run_events.1.recv() => Some(Event::Run(event)),
                 Some(event) = self.events.1.recv() => Some(event),
                 _ = beat.tick() => {
                     self.beat();
+                    if let Some(who) = self.crew.missing() {
+                        anyhow::bail!("{who} has ended by itself; see the log. The process ends, so that it is started anew");
+                    }
                     Some(Event::Wake)
                 }
                 () = until(self.control.next_wake(), self.clock.as_ref()) => Some(Event::Wake),
@@ -233,8 +242,6 @@ impl Daemon {
                         let _gone = reply.send(result.map(|run_id| run_id.to_string())).is_err();
                     }
                 }
-                // The committer rings for the mailer once the rows are durable.
-                Effect::WakeMailer => {}
                 Effect::Reap(run_id) => {
                     if let Some(handle) = self.runs.remove(&run_id) {
                         tokio::task::spawn_blocking(move || handle.join());

@@ -6,7 +6,6 @@ use crate::{
     judge::ResponseView,
     model::{
         Name,
-        expr::Expect,
         outcome::{Classified, Outcome, fail},
         scenario::{ClassifyRule, OkStatus, ReasonSource, Step},
     },
@@ -28,7 +27,7 @@ const MAX_REASON: usize = 48;
 /// rejections; 2xx is ok; the rest is `failed{status}`), and then the step's `expect`s.
 pub fn classify(step: &Step, rules: &[ClassifyRule], view: &ResponseView<'_>) -> Landing {
     let status = StatusCode::from_u16(view.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let by_status = step.expect.iter().any(Expect::names_status);
+    let by_status = step.expect.iter().any(|expect| expect.asks_for(view.status));
     let (outcome, reason) = if step_ok(step, status) {
         (Outcome::Ok, "".into())
     } else if let Some(rule) = rules.iter().find(|rule| matches(rule, status, view)) {
@@ -44,8 +43,7 @@ pub fn classify(step: &Step, rules: &[ClassifyRule], view: &ResponseView<'_>) ->
     match step.expect.iter().find_map(|expect| expect.eval(view).err()) {
         None => Landing { class: Classified { outcome: Outcome::Ok, reason: "".into() }, detail: String::new() },
         Some(why) => {
-            let reason = if overruled { fail::STATUS } else { fail::EXPECT };
-            Landing { class: Classified { outcome: Outcome::Failed, reason: reason.into() }, detail: why }
+            Landing { class: Classified { outcome: Outcome::Failed, reason: fail::EXPECT.into() }, detail: why }
         }
     }
 }
@@ -105,4 +103,84 @@ fn reason(rule: &ClassifyRule, status: StatusCode, view: &ResponseView<'_>) -> N
 /// A header's value as a label: printable, bounded.
 fn label(text: &str) -> String {
     text.chars().take(MAX_REASON).map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::OnceCell;
+
+    use ::http::{HeaderMap, HeaderValue, Method};
+
+    use super::*;
+    use crate::{
+        judge::parse_expect,
+        model::{
+            scenario::{BodySpec, RequestSpec},
+            template::Template,
+        },
+    };
+
+    fn land(expects: &[&str], status: u16, retry_after: bool) -> String {
+        let step = Step {
+            name: "step".into(),
+            request: RequestSpec {
+                method: Method::GET,
+                path: Template::literal("/"),
+                headers: Vec::new(),
+                body: BodySpec::None,
+                timeout: None,
+            },
+            expect: expects.iter().map(|expect| parse_expect(expect).expect("parses")).collect(),
+            capture: Vec::new(),
+            continue_on_fail: false,
+            ok: None,
+            think: None,
+        };
+        let mut headers = HeaderMap::new();
+        if retry_after {
+            headers.insert(::http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        let json = OnceCell::new();
+        let view = ResponseView {
+            status,
+            headers: &headers,
+            body: b"{}",
+            json: &json,
+            latency: std::time::Duration::ZERO,
+            service_time: std::time::Duration::ZERO,
+            variable: &|_| None,
+        };
+        let class = classify(&step, &[], &view).class;
+        format!("{} {}", class.outcome, class.reason).trim().to_owned()
+    }
+
+    #[test]
+    fn by_default() {
+        let check =
+            |status, retry_after, expected: &str| assert_eq!(land(&[], status, retry_after), expected, "{status}");
+        check(200, false, "ok");
+        check(204, false, "ok");
+        check(302, false, "failed status");
+        check(404, false, "failed status");
+        check(429, false, "rejected status_429");
+        check(503, false, "failed status");
+        check(503, true, "rejected status_503");
+        check(500, true, "failed status");
+    }
+
+    #[test]
+    fn an_expect_makes_a_status_ok_only_by_asking_for_it() {
+        let check =
+            |expect: &str, status, expected: &str| assert_eq!(land(&[expect], status, false), expected, "{expect}");
+        check("status == 404", 404, "ok");
+        check("status in [200, 404]", 404, "ok");
+        check("status == 3xx", 302, "ok");
+        check("status == 404", 200, "failed expect");
+        check("status == 200", 500, "failed status");
+        check("status != 404", 500, "failed status");
+        check("not status == 404", 500, "failed status");
+        check("status >= 200", 502, "failed status");
+        check("status == 200 or latency < 5s", 500, "failed status");
+        assert_eq!(land(&["status == 404", "exists($.x)"], 404, false), "failed expect");
+    }
 }

@@ -17,11 +17,10 @@ use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, sync::watch};
 
 use super::{
-    address,
     conn::Conn,
     stream::{Meter, Metered, Transport},
 };
-use crate::model::{clock, outcome::fail, scenario::Target, settings::Policy};
+use crate::model::{address, clock, outcome::fail, scenario::Target, settings::Policy};
 
 /// How long the parts of opening a connection took; `None` where the part did not happen.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{check::unit_of, history, select, trend, window::WindowJudge};
+use super::{
+    check::unit_of,
+    history, select, trend,
+    window::{WindowJudge, not_held},
+};
 use crate::{
     measure::data::RunData,
     model::{
@@ -77,12 +81,17 @@ pub fn evaluate(threshold: &Threshold, evidence: &Evidence<'_>) -> ThresholdRepo
             return breach.report.clone();
         }
         if threshold.over.is_some() {
-            // A run shorter than the window is one window.
-            let judged = windows.latest(&threshold.name).cloned();
-            return judged.unwrap_or_else(|| judge(threshold, evidence));
+            return windows.latest(&threshold.name).cloned().unwrap_or_else(|| short_run(threshold, evidence, windows));
         }
     }
     judge(threshold, evidence)
+}
+
+/// A run shorter than the window is one window, and breached for as long as it lasted.
+fn short_run(threshold: &Threshold, evidence: &Evidence<'_>, windows: &WindowJudge) -> ThresholdReport {
+    let report = judge(threshold, evidence);
+    let held = windows.elapsed() >= threshold.hold;
+    if report.result == ThresholdResult::Fail && !held { not_held(report) } else { report }
 }
 
 /// Judges a threshold over exactly the given data.
@@ -286,7 +295,7 @@ fn baseline(inner: &Measure, history: &History) -> Option<Value> {
 
 /// What a person reads about a judged threshold: `rate(rejected) <= 5% is breached: 12.4 %`.
 pub fn sentence(threshold: &Threshold, report: &ThresholdReport) -> String {
-    let unit = unit_by_name(&report.unit);
+    let unit = Unit::named(&report.unit);
     let expr = &threshold.source;
     match (report.result, report.value) {
         (ThresholdResult::NoData, _) => format!("{expr} has no data"),
@@ -315,9 +324,4 @@ fn apart(value: f64, limit: f64, unit: Unit) -> String {
         .map(|digits| (format!("{:.digits$} %", value * 100.0), format!("{:.digits$} %", limit * 100.0)))
         .find_map(|(value, limit)| (value != limit).then_some(value))
         .unwrap_or(short)
-}
-
-fn unit_by_name(name: &str) -> Unit {
-    let all = [Unit::Seconds, Unit::Ratio, Unit::Points, Unit::Bytes, Unit::PerSecond, Unit::BytesPerSecond];
-    all.into_iter().find(|unit| unit.as_str() == name).unwrap_or(Unit::Count)
 }

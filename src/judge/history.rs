@@ -129,7 +129,14 @@ fn counted(aggregate: &Aggregate, run: &RunSummary) -> Option<f64> {
     match aggregate.by {
         Aggregation::Count => Some(count as f64),
         Aggregation::Share => (of > 0).then(|| count as f64 / of as f64),
-        Aggregation::PerSecond if matches!(aggregate.metric, Metric::Requests) => Some(run.throughput_per_s),
+        Aggregation::PerSecond => measured_seconds(run).map(|seconds| count as f64 / seconds),
         _ => None,
     }
+}
+
+/// Length of the measured window, which the document holds only as the throughput of ok requests; `None` if there were
+/// none.
+fn measured_seconds(run: &RunSummary) -> Option<f64> {
+    let seconds = run.outcomes.ok as f64 / run.throughput_per_s;
+    (run.outcomes.ok > 0 && seconds.is_finite() && seconds > 0.0).then_some(seconds)
 }

@@ -161,7 +161,7 @@ pub fn stat_summary(series: &StatSeries, unit: Unit, counter: bool) -> StatSumma
         _ => "not_enough_data",
     };
     StatSummary {
-        unit: if unit == Unit::Ratio { "1".to_owned() } else { unit.as_str().to_owned() },
+        unit: unit.as_str().to_owned(),
         samples: points.len() as u64,
         failed: series.failed,
         first: values().next(),
@@ -284,5 +284,8 @@ mod tests {
         let counter = of((0..50).map(f64::from).collect(), true);
         assert_eq!((counter.trend.as_str(), counter.growth_ratio, counter.slope_per_s), ("none", None, None));
         assert_eq!(of(vec![], false).last, None);
+        for unit in [Unit::Count, Unit::Seconds, Unit::Ratio, Unit::Bytes, Unit::PerSecond, Unit::BytesPerSecond] {
+            assert_eq!(Unit::named(&stat_summary(&StatSeries::default(), unit, false).unit), unit, "is read back");
+        }
     }
 }

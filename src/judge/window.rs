@@ -94,6 +94,11 @@ impl WindowJudge {
         self.rule(name)?.latest.as_ref()
     }
 
+    /// The time since the start of the run.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
     fn rule(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| *rule.threshold.name == *name)
     }
@@ -102,6 +107,11 @@ impl WindowJudge {
     pub(super) fn course(&self) -> Vec<RunData> {
         self.course.as_ref().map(Course::parts).unwrap_or_default()
     }
+}
+
+/// A breach that has not lasted long enough to be one: its value stands, a distance to the limit it has none.
+pub(super) fn not_held(report: ThresholdReport) -> ThresholdReport {
+    ThresholdReport { result: ThresholdResult::Pass, margin_ratio: None, ..report }
 }
 
 /// One threshold that is judged during the run.
@@ -140,16 +150,17 @@ impl Rule {
         let data = merged(&self.buckets);
         let evidence = Evidence { data: &data, history, windows: None, clock_steps: 0 };
         let report = judge(&self.threshold, &evidence);
-        let breached = report.result == ThresholdResult::Fail;
-        self.latest = Some(report.clone());
-        if !breached {
+        if report.result != ThresholdResult::Fail {
             self.since = None;
+            self.latest = Some(report);
             return None;
         }
         let since = *self.since.get_or_insert(elapsed);
         if elapsed.saturating_sub(since) < self.threshold.hold {
+            self.latest = Some(not_held(report));
             return None;
         }
+        self.latest = Some(report.clone());
         let reason = sentence(&self.threshold, &report);
         self.breach = Some(Breach { at: elapsed, report });
         self.buckets.clear();

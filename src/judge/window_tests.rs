@@ -105,6 +105,36 @@ fn the_end_of_the_run_believes_the_windows() {
 }
 
 #[test]
+fn a_breach_that_was_not_held_is_none_at_the_end_of_the_run() {
+    let check = |src: &str, failed: &[(u64, usize)], expected: ThresholdResult| {
+        let held = threshold(src, false, 0);
+        let (_, judge) = feed(&held, repeat(failed));
+        let mut data = RunData::default();
+        for failed in repeat(failed) {
+            data.merge(&second(failed, 10));
+        }
+        let history = History::default();
+        let evidence = Evidence { data: &data, history: &history, windows: Some(&judge), clock_steps: 0 };
+        let report = evaluate(&held, &evidence);
+        assert_eq!(report.result, expected, "{src} {failed:?}: {report:?}");
+        assert!(
+            report.value.is_some()
+                && report.margin_ratio.is_none_or(|margin| margin >= 0.0 || expected == ThresholdResult::Fail)
+        );
+    };
+    let held = "rate(failed) < 10% over 10s for 20s";
+    check(held, &[(0, 30), (10, 5)], ThresholdResult::Pass);
+    check(held, &[(0, 30), (10, 20)], ThresholdResult::Pass);
+    check(held, &[(0, 30), (10, 21)], ThresholdResult::Fail);
+    // Shorter than the window, and than the hold.
+    check(held, &[(10, 5)], ThresholdResult::Pass);
+    let short_hold = "rate(failed) < 10% over 1m for 20s";
+    check(short_hold, &[(10, 19)], ThresholdResult::Pass);
+    check(short_hold, &[(10, 20)], ThresholdResult::Fail);
+    check(short_hold, &[(0, 50)], ThresholdResult::Pass);
+}
+
+#[test]
 fn drift_follows_the_course_of_the_run() {
     let drifting = threshold("drift(p95(latency)) < 10%", false, 0);
     let drift = |seconds: u64, ms: &dyn Fn(u64) -> u64| {

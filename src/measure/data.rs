@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use super::hist::Hist;
 use crate::model::{
     Name,
-    outcome::{Classified, DropReason, Outcome},
+    outcome::{Classified, DropReason, Outcome, fail},
     run::{HookCounts, IterationCounts, OutcomeCounts},
 };
 
-/// Different reasons, and different statuses, kept by name in a series; the rest is folded into `other`.
+/// Reasons of an outcome beside the built-in ones, and different statuses, kept by name in a series; the rest is folded
+/// into `other`.
 pub const MAX_REASONS: usize = 32;
 
 /// The parts of a request's time, in order.
@@ -108,11 +109,16 @@ impl Series {
         let key = (outcome, reason.clone());
         if let Some(seen) = self.reasons.get_mut(&key) {
             *seen += count;
-        } else if self.reasons.len() < MAX_REASONS {
+        } else if is_built_in(reason) || self.named(outcome) < MAX_REASONS {
             self.reasons.insert(key, count);
         } else {
             *self.reasons.entry((outcome, "other".into())).or_default() += count;
         }
+    }
+
+    /// Reasons of an outcome that the target made up.
+    fn named(&self, outcome: Outcome) -> usize {
+        self.reasons.keys().filter(|(of, reason)| *of == outcome && !is_built_in(reason)).count()
     }
 
     /// Status 0 stands for "other".
@@ -120,6 +126,11 @@ impl Series {
         let known = self.status.contains_key(&status) || self.status.len() < MAX_REASONS;
         *self.status.entry(if known { status } else { 0 }).or_default() += count;
     }
+}
+
+/// Reasons that thresholds name without having seen them: whatever else a target answers, they have a count of their own.
+fn is_built_in(reason: &str) -> bool {
+    fail::ALL.contains(&reason) || reason == "other"
 }
 
 fn add<const N: usize>(ours: &mut [u64; N], theirs: &[u64; N]) {
@@ -268,7 +279,10 @@ impl RunData {
 
     /// Counts by outcome over all steps.
     pub fn counts(&self) -> OutcomeCounts {
-        self.total().counts()
+        let mut sum = Series::default().outcomes;
+        self.series.values().for_each(|series| add(&mut sum, &series.outcomes));
+        let [ok, rejected, failed, interrupted] = sum;
+        OutcomeCounts { ok, rejected, failed, interrupted }
     }
 
     /// All steps and groups as one series.
@@ -350,6 +364,28 @@ mod tests {
         assert_eq!(series.reasons.values().sum::<u64>(), 100);
         assert_eq!(series.status.values().sum::<u64>(), 100);
         assert!(series.status.len() <= MAX_REASONS + 1);
+    }
+
+    #[test]
+    fn names_from_the_target_hide_no_built_in_reason() {
+        let key = SeriesKey { step: "s".into(), group: None };
+        let mut data = RunData::default();
+        for n in 0..100 {
+            data.record(&key, &sample(Outcome::Rejected, &format!("queue{n}"), 503));
+            data.record(&key, &sample(Outcome::Failed, &format!("error{n}"), 500));
+        }
+        for reason in fail::ALL {
+            data.record(&key, &sample(Outcome::Failed, reason, 500));
+        }
+        let mut twice = data.clone();
+        twice.merge(&data);
+        let reasons = &twice.series[&key].reasons;
+        for reason in fail::ALL {
+            assert_eq!(reasons.get(&(Outcome::Failed, reason.into())), Some(&2), "{reason}");
+        }
+        let other = |outcome| reasons[&(outcome, "other".into())];
+        assert_eq!((other(Outcome::Rejected), other(Outcome::Failed)), (136, 136));
+        assert_eq!(reasons.len(), 2 * (MAX_REASONS + 1) + fail::ALL.len());
     }
 
     #[test]

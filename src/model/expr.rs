@@ -19,22 +19,23 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// Whether it says which status it wants: then it, not the default, decides what a status means.
-    pub fn names_status(&self) -> bool {
-        fn within(condition: &Condition) -> bool {
-            let status = |operand: &Operand| matches!(operand, Operand::Status);
+    /// Whether it asks for exactly this status (`status == 404`, `status in [200, 404]`): then it, and not the default,
+    /// decides what the status means. `status != 404` asks for none: a target that answers 500 only is not well.
+    pub fn asks_for(&self, status: u16) -> bool {
+        fn within(condition: &Condition, wanted: &dyn Fn(&Operand) -> bool) -> bool {
             match condition {
-                Condition::And(all) | Condition::Or(all) => all.iter().any(within),
-                Condition::Not(inner) => within(inner),
-                Condition::Compare { left, right, .. } => status(left) || status(right),
-                Condition::In { left, .. } => status(left),
-                Condition::Contains { .. }
-                | Condition::Matches { .. }
-                | Condition::Exists(_)
-                | Condition::All { .. } => false,
+                Condition::And(all) | Condition::Or(all) => all.iter().any(|inner| within(inner, wanted)),
+                Condition::Compare { left: Operand::Status, op: Compare::Eq, right: other }
+                | Condition::Compare { left: other, op: Compare::Eq, right: Operand::Status } => wanted(other),
+                Condition::In { left: Operand::Status, any, negated: false } => any.iter().any(wanted),
+                _ => false,
             }
         }
-        within(&self.tree)
+        within(&self.tree, &|operand| match operand {
+            Operand::Number(number) => (number.value - f64::from(status)).abs() < 0.5,
+            Operand::Class(class) => *class == status / 100,
+            _ => false,
+        })
     }
 }
 

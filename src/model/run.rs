@@ -172,7 +172,7 @@ pub struct GroupStats {
 /// A figure of the target, read while the run went on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatSummary {
-    /// Unit of the values: `B`, `s`, `1` (share) or empty (a count).
+    /// Unit of the values: as [`Unit`](super::units::Unit) writes it: `B`, `s`, `ratio`, …, empty for a count.
     pub unit: String,
     /// Successful readings.
     pub samples: u64,

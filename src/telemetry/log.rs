@@ -45,7 +45,10 @@ const EXPORTERS: [(&str, &str); 5] = [
 pub fn init(format: LogFormat) -> Result<(), String> {
     let filter = filter(std::env::var(FILTER).ok().as_deref())?;
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written (its reader is gone, its disk is full) must not end the daemon: the library would
+    // complain on the same standard error, and panic.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let text = format == LogFormat::Text || (format == LogFormat::Auto && terminal);
     let started = if text {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none();

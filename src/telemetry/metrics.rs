@@ -40,6 +40,8 @@ pub const NOTIFY_FAILURES: [&str; 9] =
 pub const ALERT_STATES: [&str; 3] = ["inactive", "pending", "firing"];
 /// The alert of a scenario's verdict, beside those of its thresholds.
 pub const VERDICT_ALERT: &str = "verdict";
+/// The alert of a scenario that did not run when it was due.
+pub const MISSED_ALERT: &str = "missed";
 
 /// What there is to know of a scenario before it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,12 @@ pub struct Metrics {
 /// Seconds since 1970, to the millisecond.
 fn unix(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1e3
+}
+
+/// The state as metrics show it: whatever is neither pending nor firing is inactive, so that an alert is always in one
+/// of [`ALERT_STATES`].
+fn shown_state(state: &str) -> &'static str {
+    ALERT_STATES.into_iter().find(|shown| *shown == state).unwrap_or(ALERT_STATES[0])
 }
 
 fn flag(on: bool) -> f64 {
@@ -267,15 +275,16 @@ impl Metrics {
         }
     }
 
-    /// An alert went into a state, one of [`ALERT_STATES`].
+    /// An alert went into a state: one of [`ALERT_STATES`], or one of the ends of an alert, which is inactive then.
     pub fn transition(&mut self, scenario: &str, alert: &str, state: &str) {
+        let state = shown_state(state);
         self.tables.count_folded(Family::AlertTransitions, &[scenario, alert, state], 1);
         self.alert_state(scenario, alert, state);
     }
 
     /// The state of an alert, as restored from the store: no transition.
     pub fn alert_state(&mut self, scenario: &str, alert: &str, state: &str) {
-        self.tables.set_state(Family::AlertStatus, &[scenario, alert], &ALERT_STATES, Some(state));
+        self.tables.set_state(Family::AlertStatus, &[scenario, alert], &ALERT_STATES, Some(shown_state(state)));
     }
 
     /// A notification was accepted, so long after it was decided.

@@ -42,6 +42,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether its thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until it has ended; it ends at most 2 s after `shutdown` became `true`. Blocks.
     pub fn join(self) {
         if self.thread.join().is_err() {

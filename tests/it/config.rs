@@ -9,11 +9,10 @@ use std::{
 
 use plimsoll::{
     config::{self, Options, Overrides},
-    http::address,
     model::{
-        scenario::{BaseUrl, Connections, Executor, OkStatus},
+        scenario::{Connections, Executor, OkStatus},
         schedule::Due,
-        settings::{AlertOn, Policy, SmtpTls},
+        settings::{AlertOn, SmtpTls},
     },
 };
 use proptest::prelude::*;
@@ -345,52 +344,6 @@ fn the_schema_describes_itself() {
     }
     assert!(undescribed.is_empty(), "without a description: {undescribed:?}");
     assert!(!schema.to_string().contains("\"null\""), "an optional key is left out, never null");
-}
-
-/// What the file is refused for when it is loaded, and what a connection is refused for later, are one rule.
-#[test]
-fn the_early_word_on_addresses_is_the_last_one() {
-    let hosts = [
-        "127.0.0.1",
-        "127.1.2.3",
-        "::1",
-        "::ffff:127.0.0.1",
-        "10.0.0.1",
-        "169.254.169.254",
-        "169.253.1.1",
-        "fe80::1",
-        "fd00:ec2::254",
-        "fd00:ec2::255",
-        "::ffff:169.254.169.254",
-        "2002:a9fe:a9fe::1",
-        "64:ff9b::a9fe:a9fe",
-        "::169.254.169.254",
-        "100.100.100.200",
-        "100.100.100.201",
-        "168.63.129.16",
-        "0.0.0.0",
-        "0.1.2.3",
-        "::",
-        "224.0.0.1",
-        "255.255.255.255",
-        "ff02::1",
-        "8.8.8.8",
-        "2001:db8::1",
-    ];
-    let patterns = ["http://127.0.0.1:*", "*", "https://*:443", "http://10.0.0.1:80", "http://[::1]:8080"];
-    for host in hosts {
-        let ip: std::net::IpAddr = host.parse().expect("an address");
-        assert_eq!(config::forbidden(host).is_some(), address::refused(ip).is_some(), "{host}");
-        for (https, port) in [(false, 80), (true, 443), (false, 8080)] {
-            let base = BaseUrl { https, host: host.into(), port, prefix: "".into() };
-            for allow in std::iter::once(None).chain(patterns.map(Some)) {
-                let allow = allow.into_iter().map(|text| config::parse_pattern(text).expect("an origin")).collect();
-                let policy = Policy { allow, ..Policy::default() };
-                let early = config::forbidden(host).is_none() && config::allows(&policy, &base);
-                assert_eq!(early, address::check_peer(&policy, &base, ip).is_ok(), "{policy:?} {base}");
-            }
-        }
-    }
 }
 
 proptest! {

@@ -199,7 +199,8 @@ async fn a_hook_that_hangs_has_five_seconds_or_until_the_second_signal() {
         let took = mono() - began;
         eprintln!("it ended {took:?} after the hook was sent");
         assert!(took <= Duration::from_secs(if twice { 2 } else { 7 }), "{took:?}");
-        assert!(twice || took >= Duration::from_secs(4), "{took:?}");
+        // It is cut when the grace and the hooks' time since the signal are over, whenever the hook began.
+        assert!(twice || took >= Duration::from_secs(3), "{took:?}");
         let runs = documents(&daemon.data());
         assert_eq!((runs.len(), runs[0]["verdict"].as_str()), (1, Some("interrupted")), "{runs:?}");
         assert_eq!(received(&target, "/after").len(), 1);

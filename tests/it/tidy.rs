@@ -23,9 +23,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("measure", &["model"]),
     ("schedule", &["model"]),
     ("judge", &["model", "measure"]),
-    // What the user wrote becomes words; expressions and cron lines are parsed where they are understood, and addresses that
-    // nobody may load are told before anything is dialled.
-    ("config", &["model", "judge", "schedule", "http::address"]),
+    // What the user wrote becomes words; expressions and cron lines are parsed where they are understood.
+    ("config", &["model", "judge", "schedule"]),
     // How much, and the requests themselves. `http` judges a response's `expect`s.
     ("http", &["model", "measure", "judge"]),
     ("load", &["model", "measure"]),
@@ -99,7 +98,6 @@ const PURE: &[&str] = &[
     "schedule",
     "judge",
     "config",
-    "http/address",
     "load/plan",
     "load/report",
     "load/judging",

@@ -429,3 +429,25 @@ async fn a_receiver_that_left_the_configuration_is_waited_for() {
     post.end().await;
     assert_eq!(outbox.row(1).state, MailState::Queued);
 }
+
+#[test]
+fn attempts_that_panic_keep_no_lane() {
+    // Without its I/O driver tokio panics in each connect.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let mails: Vec<_> = (0..6).map(|number| mail(&number.to_string(), "on_call", "oncall@example.com")).collect();
+        let outbox = Memory::with(mails);
+        let mut post = Post::start(&outbox, vec![on_call(9)], patient());
+        for _ in 0..6 {
+            let event = post.event().await;
+            assert_eq!(event.result, DeliveryResult::Retry, "{event:?}");
+        }
+        for id in 1..=6 {
+            let row = outbox.row(id);
+            assert!(row.attempts == 1 && row.not_before > t(60), "tried once, and not in a circle: {row:?}");
+        }
+        post.skip_to(&outbox.row(3));
+        assert_eq!(post.event().await.result, DeliveryResult::Retry);
+        post.end().await;
+    });
+}

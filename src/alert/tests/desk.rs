@@ -8,7 +8,7 @@ use super::fixtures::*;
 use crate::{
     alert::{Alerts, ScenarioFacts},
     model::{
-        run::{RunSummary, Severity, Verdict},
+        run::{RunSummary, Severity, ThresholdReport, ThresholdResult, Verdict},
         settings::{AlertSettings, Route},
     },
     store::rows::NewMail,
@@ -224,12 +224,12 @@ fn a_wish_is_not_a_miss() {
 }
 
 #[test]
-fn what_is_over_within_group_wait_is_counted_but_not_told() {
+fn what_is_over_within_group_wait_is_not_told() {
     let mut bench = Bench::new(settings(), &["s"]);
     bench.run(&rejected("s", 0), 300);
     bench.run(&passed("s", 301), 305);
     assert_eq!(bench.turn(320), Vec::<String>::new());
-    assert_eq!((bench.desk.unsaid(), bench.next, bench.rows.len()), (1, None, 0));
+    assert_eq!((bench.next, bench.rows.len()), (None, 0));
 }
 
 #[test]
@@ -450,6 +450,72 @@ fn a_bad_address_is_said_and_stops_nobody_else() {
     let turn = desk.turn(t(310));
     assert_eq!(turn.batch.mails.len(), 1);
     assert_eq!(turn.problems, ["no mail to nobody of on_call: `nobody` is not a mail address: write name@example.com"]);
+}
+
+#[test]
+fn that_nothing_was_ok_is_no_alert_of_its_own_beside_another() {
+    let nothing = ThresholdReport {
+        implicit: true,
+        margin_ratio: None,
+        ..threshold("count_ok", "count(ok) > 0", 0.0, 0.0, "", false)
+    };
+    let check = |others: &[ThresholdReport], subject: &str| {
+        let mut bench = Bench::new(settings(), &["s"]);
+        let thresholds = others.iter().chain([&nothing]).cloned().collect();
+        bench.run(&RunSummary { thresholds, ..rejected("s", 0) }, 300);
+        assert_eq!(bench.turn(310), ["firing"]);
+        assert_eq!(bench.sent[0].subject, format!("[FIRING critical] ollama: s{subject}"));
+        bench.run(&passed("s", 600), 900);
+        assert_eq!(bench.turn(910), ["resolved"]);
+        assert_eq!(bench.desk.views(), Vec::new());
+    };
+    let ok = threshold("rate_ok", "rate(ok) == 100%", 0.0, 1.0, "ratio", false);
+    let failed = threshold("count_failed", "count( failed{step=a} ) <= 1", 3.0, 1.0, "", false);
+    let slow = threshold("p95_latency", "p95(latency) < 1s", 3.0, 1.0, "s", false);
+    check(&[], " count_ok");
+    check(std::slice::from_ref(&ok), " rate_ok");
+    check(std::slice::from_ref(&failed), " count_failed");
+    check(&[ok.clone(), failed.clone()], ", 2 alerts");
+    // What is about something else, holds, or is told later or less loudly does not stand for it.
+    check(&[slow], ", 2 alerts");
+    check(&[ThresholdReport { result: ThresholdResult::Pass, ..ok.clone() }], " count_ok");
+    check(&[ThresholdReport { for_runs: 3, ..ok.clone() }], " count_ok");
+    check(&[ThresholdReport { severity: Severity::Warning, ..ok }], ", 2 alerts");
+    // Whoever wrote it means it.
+    let written = ThresholdReport { implicit: false, ..nothing.clone() };
+    check(&[failed, ThresholdReport { name: "anything".to_owned(), ..written }], ", 2 alerts");
+}
+
+#[test]
+fn an_alert_that_nobody_is_told_of_is_said_once() {
+    let quiet = Route { scenario: Some("quiet".into()), to: vec![], ..Route::default() };
+    let team = Route { scenario: Some("other".into()), to: vec!["team".into()], ..Route::default() };
+    let check = |receivers: &[&str], routes: &[&Route], scenario: &str, said: bool| {
+        let settings = AlertSettings {
+            receivers: receivers.iter().map(|name| receiver(name, &["a@example.com"])).collect(),
+            routes: routes.iter().copied().cloned().collect(),
+            ..settings()
+        };
+        let mut desk = Alerts::new(&settings, house(), Vec::new(), &[facts(scenario)], t(0));
+        let mut problems = Vec::new();
+        for start in [0, 600] {
+            desk.observe_run(&facts(scenario), &rejected(scenario, start), None, t(start + 300));
+            problems.extend(desk.turn(t(start + 300)).problems);
+            problems.extend(desk.turn(t(start + 310)).problems);
+        }
+        let problem = format!(
+            "alert rate_rejected of {scenario} fires and nobody is told: no route under alerts.routes matches it; end the \
+             list with a route without conditions"
+        );
+        assert_eq!(problems, if said { vec![problem] } else { Vec::new() }, "{receivers:?} {routes:?}");
+    };
+    check(&["on_call", "team"], &[], "s", true);
+    check(&["on_call", "team"], &[&quiet, &team], "s", true);
+    check(&["on_call"], &[&team], "s", true);
+    // A route to nobody, or no receiver at all, is a wish.
+    check(&["on_call", "team"], &[&quiet, &team], "quiet", false);
+    check(&[], &[], "s", false);
+    check(&["on_call"], &[], "s", false);
 }
 
 /// What can happen to a desk.

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{At, Lower, origin::is_loopback, threshold::severity};
+use super::{At, Lower, threshold::severity};
 use crate::{
     config::{check::short, hints, raw, tree::Node},
-    model::settings::{AlertOn, AlertSettings, EmailSettings, Receiver, Route, SmtpTls},
+    model::{
+        address,
+        settings::{AlertOn, AlertSettings, EmailSettings, Receiver, Route, SmtpTls},
+    },
 };
 
 impl Lower<'_> {
@@ -120,10 +123,10 @@ impl Lower<'_> {
             }
             (true, _) => SmtpTls::Implicit,
             (false, Some(raw::MailTls::None)) => SmtpTls::None,
-            (false, None) if is_loopback(&host) => SmtpTls::None,
+            (false, None) if address::is_loopback_host(&host) => SmtpTls::None,
             (false, None | Some(raw::MailTls::Required)) => SmtpTls::StartTls,
         };
-        if tls == SmtpTls::None && credentials.is_some() && !is_loopback(&host) {
+        if tls == SmtpTls::None && credentials.is_some() && !address::is_loopback_host(&host) {
             self.error(&at.key("tls"), "a password would cross the network in the clear", "write `tls: required`");
         }
         let port = port.unwrap_or(match tls {

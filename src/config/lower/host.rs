@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{At, HostPolicy, Lower, origin};
+use super::{At, HostPolicy, Lower};
 use crate::{
     config::{check::short, raw, source::Span},
     model::{
+        address,
         settings::{DaemonSettings, OriginPattern, OtlpSettings, Policy, TelemetrySettings},
         units,
     },
@@ -93,6 +94,14 @@ impl Lower<'_> {
         locate: impl Fn(&[PolicyKey]) -> Option<Span>,
     ) {
         if let Some(allow) = &raw.allow {
+            // An empty list is loopback, which a list of the host's need not cover.
+            if let Some((name, _)) = outer.filter(|(_, host)| allow.is_empty() && !host.allow.is_empty()) {
+                let help = format!(
+                    "write some of the origins under `allow:` in {name}, or leave `allow` out: then they all are"
+                );
+                let message = "`allow: []` is more than the host allows: an empty list allows loopback";
+                self.problems.error(locate(&[PolicyKey::Name("allow")]), message, help);
+            }
             policy.allow = self.patterns(allow, outer, &locate);
         }
         let beyond = |what: &str, own: String, host: String| {
@@ -137,12 +146,12 @@ impl Lower<'_> {
         for (index, text) in allow.iter().enumerate() {
             let span = locate(&[PolicyKey::Name("allow"), PolicyKey::Index(index)]);
             let shown = short(text);
-            match origin::parse_pattern(text) {
+            match address::parse_pattern(text) {
                 Err(help) => self.problems.error(span, format!("`{shown}` is not an origin"), help),
                 Ok(pattern) => {
                     if let Some((name, host)) = outer
-                        && !host.allow.iter().any(|outer| origin::narrows(outer, &pattern))
-                        && !(host.allow.is_empty() && origin::is_loopback(&pattern.host))
+                        && !host.allow.iter().any(|outer| address::narrows(outer, &pattern))
+                        && !(host.allow.is_empty() && address::is_loopback_host(&pattern.host))
                     {
                         self.problems.error(span, format!("`{shown}` is more than the host allows"), format!("a configuration can only narrow the policy of the host: add - \"{shown}\" under `allow:` in {name}"));
                     }

@@ -1,6 +1,9 @@
 //! The control loop on a simulated day: no clock, no network, no disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::tz::TimeZone;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -14,7 +17,7 @@ use crate::{
         run::{OutcomeCounts, ThresholdReport, ThresholdResult},
         settings::Settings,
     },
-    store::rows::NewMail,
+    store::rows::{Fate, LedgerRow, NewMail},
     telemetry::metrics::Build,
 };
 
@@ -29,6 +32,10 @@ scenarios:
     steps: [{get: /}]
   slow:
     schedule: {cron: "*/10 * * * * *", overlap: queue}
+    load: {executor: probe}
+    steps: [{get: /}]
+  shaky:
+    schedule: {every: 7s, jitter: 3s}
     load: {executor: probe}
     steps: [{get: /}]
   hand:
@@ -86,6 +93,7 @@ impl Sim {
             alerts: Alerts::new(&settings.alerts, house, Vec::new(), &facts, now.wall),
             metrics: Metrics::new(&[], &["email".into()], Build::THIS, now.wall),
             paused: None,
+            unfinished: Vec::new(),
             ids: Box::new(move |_| {
                 count += 1;
                 format!("run-{count}").into()
@@ -132,7 +140,7 @@ impl Sim {
                 }
                 Effect::Reply { result, .. } => self.replies.push(result),
                 Effect::Exit => self.over = true,
-                Effect::WakeMailer | Effect::Reap(_) | Effect::Log(_) => {}
+                Effect::Reap(_) | Effect::Log(_) => {}
             }
         }
     }
@@ -237,7 +245,7 @@ fn a_trigger_starts_one_run_and_says_why_it_does_not() {
     let [first, second, third] = &*sim.replies else { panic!("{:?}", sim.replies) };
     let run = first.as_ref().expect("started");
     assert!(second.as_ref().expect_err("going on").contains(&**run));
-    assert!(third.as_ref().expect_err("unknown").contains("fast, slow, hand"));
+    assert!(third.as_ref().expect_err("unknown").contains("fast, slow, shaky, hand"));
 }
 
 #[test]
@@ -266,6 +274,34 @@ fn a_run_that_leaves_no_result_is_no_data() {
     assert!(sim.subjects().iter().any(|subject| subject.contains("FIRING")), "{:?}", sim.subjects());
 }
 
+#[test]
+fn a_pause_also_gives_up_what_waits_for_its_jitter() {
+    let mut sim = Sim::new();
+    while sim.control.pending.is_empty() {
+        sim.pass(1);
+        sim.end_all(Verdict::Pass);
+    }
+    sim.event(Event::Pause { reason: "test".to_owned() });
+    sim.end_all(Verdict::Interrupted);
+    let before = sim.started.len();
+    sim.pass(10);
+    assert_eq!(sim.started.len(), before, "nothing starts while paused");
+}
+
+#[test]
+fn a_run_that_the_process_did_not_survive_is_seen_and_alerts_nobody() {
+    let mut sim = Sim::new();
+    let due = sim.clock.now().wall;
+    let unfinished = Unfinished { run_id: "old".into(), scenario: "hand".into(), due };
+    let now = sim.clock.now();
+    sim.control.killed(&unfinished, now);
+    sim.event(Event::Wake);
+    sim.pass(5);
+    let run = sim.runs.iter().find(|run| run.run_id == "old").expect("it is written");
+    assert_eq!(run.verdict, Verdict::Interrupted);
+    assert!(sim.subjects().is_empty(), "{:?}", sim.subjects());
+}
+
 /// Whatever happens, in whatever order: each due instant ends once, runs of a scenario that queues never overlap, and
 /// no more terminal mails go out than firing ones.
 #[test]
@@ -288,7 +324,7 @@ fn laws_hold_over_random_days() {
                 10 => sim.clock.advance(Duration::from_secs(random.random_range(0..90))),
                 _ => {}
             }
-            for name in ["fast", "slow"] {
+            for name in ["fast", "slow", "shaky"] {
                 let going = sim.going.values().filter(|scenario| ***scenario == *name).count();
                 assert!(going <= 1, "seed {seed}: {going} runs of {name}");
             }

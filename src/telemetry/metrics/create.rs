@@ -1,7 +1,8 @@
 //! What exists from the start, at 0.
 
 use super::{
-    ALERT_STATES, Build, MISSED, NOTIFY_FAILURES, POLL_FAILURES, ScenarioFacts, VERDICT_ALERT, tables::Tables,
+    ALERT_STATES, Build, MISSED, MISSED_ALERT, NOTIFY_FAILURES, POLL_FAILURES, ScenarioFacts, VERDICT_ALERT,
+    tables::Tables,
 };
 use crate::{
     measure::data::Timing,
@@ -78,7 +79,7 @@ pub(super) fn counts(tables: &mut Tables, facts: &ScenarioFacts) {
             tables.create(*family, &[name]);
         }
     }
-    for alert in facts.thresholds.iter().map(|threshold| &**threshold).chain([VERDICT_ALERT]) {
+    for alert in facts.thresholds.iter().map(|threshold| &**threshold).chain([VERDICT_ALERT, MISSED_ALERT]) {
         tables.set_state(Family::AlertStatus, &[name, alert], &ALERT_STATES, Some("inactive"));
         each(tables, Family::AlertTransitions, &[name, alert], ALERT_STATES);
     }

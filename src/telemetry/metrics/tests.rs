@@ -79,6 +79,7 @@ fn what_is_configured_exists_at_zero() {
     }
     check(Family::AlertTransitions, &["sustained", "p95_latency", "firing"]);
     assert_eq!(number(&snapshot, Family::AlertStatus, &["sustained", "verdict", "inactive"]), Some(1.0));
+    check(Family::AlertTransitions, &["sustained", "missed", "inactive"]);
     check(Family::TargetPollFailures, &["ollama", "timeout"]);
     check(Family::NotificationsFailed, &["email", "auth"]);
     // About the past there is nothing to say yet.
@@ -87,6 +88,30 @@ fn what_is_configured_exists_at_zero() {
     {
         assert!(snapshot.table(family).is_empty(), "{}", family.name());
     }
+}
+
+#[test]
+fn an_alert_is_always_in_one_state() {
+    let mut metrics = testing::metrics();
+    let labels = |state| ["sustained", "p95_latency", state];
+    for (state, shown) in [
+        ("pending", "pending"),
+        ("firing", "firing"),
+        ("resolved", "inactive"),
+        ("firing", "firing"),
+        ("closed", "inactive"),
+    ] {
+        metrics.transition("sustained", "p95_latency", state);
+        let snapshot = metrics.snapshot(testing::NOW);
+        let on = ALERT_STATES.map(|state| number(&snapshot, Family::AlertStatus, &labels(state)));
+        assert_eq!(on, ALERT_STATES.map(|state| Some(flag(state == shown))), "{state}");
+    }
+    let snapshot = metrics.snapshot(testing::NOW);
+    let counted = ALERT_STATES.map(|state| count(&snapshot, Family::AlertTransitions, &labels(state)));
+    assert_eq!(counted, [2, 1, 2]);
+    metrics.alert_state("sustained", "verdict", "resolved");
+    let snapshot = metrics.snapshot(testing::NOW);
+    assert_eq!(number(&snapshot, Family::AlertStatus, &["sustained", "verdict", "inactive"]), Some(1.0));
 }
 
 #[test]
