@@ -32,7 +32,7 @@ pub fn start(
         let reads = scenario.target.stats.as_ref().is_some_and(|stats| !stats.idle_every.is_zero());
         if reads && !targets.contains_key(&scenario.target.name) {
             let scope = Scope {
-                constants: scenario.constants.clone(),
+                constants: scenario.constants.clone().into(),
                 run_id: "idle".into(),
                 vu: 0,
                 iteration: 0,

@@ -10,6 +10,7 @@ use ::http::{Method, Request};
 use bytes::Bytes;
 use http_body_util::Full;
 
+use super::user::INLINE_BODY;
 use crate::{
     http::{
         conn::Conn,
@@ -22,7 +23,7 @@ use crate::{
     measure::stats::{StatFault, extract},
     model::{
         Name,
-        scenario::{BodySpec, RequestSpec, StatsSpec, Target},
+        scenario::{BodySpec, RequestSpec, StatSpec, StatsSpec, Target},
         settings::Policy,
         template::Template,
     },
@@ -71,22 +72,22 @@ impl Poller {
 
     /// Reads every figure once; each path is asked for once.
     pub async fn read(&mut self) -> Readings {
-        let mut bodies: BTreeMap<Name, Result<(String, Option<serde_json::Value>), StatFault>> = BTreeMap::new();
+        let mut bodies: BTreeMap<Name, Result<Bytes, StatFault>> = BTreeMap::new();
         let paths: Vec<Name> = self.spec.stats.values().map(|stat| stat.path.clone()).collect();
         for path in paths {
             let Entry::Vacant(unread) = bodies.entry(path) else { continue };
             let limit = LIMIT.min(self.target.http.timeout);
             let got = tokio::time::timeout(limit, self.get(unread.key())).await.unwrap_or(Err(StatFault::Timeout));
-            unread.insert(got.map(|body| {
-                let json = serde_json::from_slice(&body).ok();
-                (String::from_utf8_lossy(&body).into_owned(), json)
-            }));
+            unread.insert(got);
         }
-        let read = |stat: &crate::model::scenario::StatSpec| match &bodies[&stat.path] {
-            Ok((body, json)) => extract(stat, body, json.as_ref()),
-            Err(fault) => Err(*fault),
-        };
-        self.spec.stats.iter().map(|(name, stat)| (name.clone(), read(stat))).collect()
+        if bodies.values().flatten().map(Bytes::len).sum::<usize>() <= INLINE_BODY {
+            return figures(&self.spec, &bodies);
+        }
+        let spec = self.spec.clone();
+        match tokio::task::spawn_blocking(move || figures(&spec, &bodies)).await {
+            Ok(readings) => readings,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// The same, within `limit`; a round that takes longer has failed as a whole.
@@ -122,6 +123,18 @@ impl Poller {
     }
 }
 
+/// Every figure, looked for in the answers of its path.
+fn figures(spec: &StatsSpec, bodies: &BTreeMap<Name, Result<Bytes, StatFault>>) -> Readings {
+    let parse = |body: &Bytes| (String::from_utf8_lossy(body).into_owned(), serde_json::from_slice(body).ok());
+    let parsed: BTreeMap<_, _> =
+        bodies.iter().map(|(path, body)| (path, body.as_ref().map(parse).map_err(|fault| *fault))).collect();
+    let read = |stat: &StatSpec| match &parsed[&stat.path] {
+        Ok((body, json)) => extract(stat, body, json.as_ref()),
+        Err(fault) => Err(*fault),
+    };
+    spec.stats.iter().map(|(name, stat)| (name.clone(), read(stat))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +154,7 @@ mod tests {
             stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
         };
         let scope = Scope {
-            constants: Constants(Arc::default()),
+            constants: Constants(Arc::default()).into(),
             run_id: "r".into(),
             vu: 0,
             iteration: 0,

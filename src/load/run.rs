@@ -46,6 +46,9 @@ use crate::{
     },
 };
 
+/// Threads beside the run's own, for look-ups and large bodies.
+const BLOCKING: usize = 16;
+
 /// The reading before the load delays it no longer than this.
 const FIRST_READING: Duration = Duration::from_secs(2);
 
@@ -137,7 +140,7 @@ pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<
     let (orders, inbox) = watch::channel(Order::Run);
     let run_id = request.run_id.clone();
     let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
         match runtime {
             Ok(runtime) => {
                 runtime.block_on(conduct(request, inbox, events));
@@ -327,6 +330,7 @@ impl Run {
         let keys = scenario.steps.iter().map(|step| SeriesKey { step: step.name.clone(), group: None });
         Rc::new(Shared {
             scenario: scenario.clone(),
+            constants: scenario.constants.clone().into(),
             connector: Connector::new(dialer, connections, scenario.target.http.reuse),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),

@@ -11,6 +11,7 @@ use std::{
 use ::http::{Method, StatusCode, Uri};
 
 use super::{
+    answer::{self, Judged},
     gate::{Gate, Permit, Refusal},
     pool::{Connector, Wait},
     recorder::{IterationEnd, Recorder},
@@ -19,15 +20,14 @@ use super::{
 use crate::{
     http::{
         capture,
-        classify::{Landing, classify},
+        classify::Landing,
         conn::Conn,
         dial,
         exchange::{self, Answer, ExchangeTimes, Keep},
         request,
-        scope::Scope,
+        scope::{Prepared, Scope},
         stream::Meter,
     },
-    judge::ResponseView,
     measure::data::{Sample, SeriesKey},
     model::{
         Name,
@@ -44,6 +44,8 @@ use crate::{
 pub struct Shared {
     /// What is run.
     pub scenario: Arc<Scenario>,
+    /// Its constants.
+    pub constants: Prepared,
     /// Connections.
     pub connector: Rc<Connector>,
     /// Below which nothing leaves.
@@ -88,6 +90,9 @@ enum StepEnd {
     Over,
 }
 
+/// A body up to this long is parsed on the run's thread, a longer one beside it.
+pub const INLINE_BODY: usize = 64 * 1024;
+
 /// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -128,7 +133,7 @@ impl Shared {
     pub fn scope(&self, vu: u64, iteration: u64) -> Scope {
         self.count.set(self.count.get() + 1);
         Scope {
-            constants: self.scenario.constants.clone(),
+            constants: self.constants.clone(),
             run_id: self.run_id.clone(),
             vu,
             iteration,
@@ -298,7 +303,7 @@ impl Shared {
         let refused = matches!(&result, Err(failure) if failure.reason == dial::POLICY);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let (landing, captured, body) = match result {
-            Ok(answer) => self.judge(step, scope, &answer, latency, times),
+            Ok(answer) => self.judge(step, scope, answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
@@ -341,40 +346,26 @@ impl Shared {
         Ok(answer)
     }
 
-    fn judge(
+    /// A large body is judged beside the run's thread: parsing it would make everybody else late.
+    async fn judge(
         &self,
         step: &Step,
         scope: &Arc<Scope>,
-        answer: &Answer,
+        full: Answer,
         latency: Duration,
         times: ExchangeTimes,
-    ) -> (Landing, Vec<(Name, serde_json::Value)>, bytes::Bytes) {
-        let json = std::cell::OnceCell::new();
-        let view = ResponseView {
-            status: answer.status.as_u16(),
-            headers: &answer.headers,
-            body: &answer.body,
-            json: &json,
-            latency,
-            service_time: times.service.unwrap_or_default(),
-            variable: &|name| scope.get(name),
-        };
-        let mut landing = classify(step, &self.scenario.target.classify, &view);
-        let mut captured = Vec::new();
-        if landing.class.outcome == Outcome::Ok {
-            for capture in &step.capture {
-                match capture::find(capture, &view) {
-                    Ok(Some(value)) => captured.push((capture.name.clone(), value)),
-                    Ok(None) => {}
-                    Err(detail) => {
-                        let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
-                        landing = Landing { class, detail };
-                        break;
-                    }
-                }
-            }
+    ) -> Judged {
+        let times = (latency, times.service.unwrap_or_default());
+        let rules = &self.scenario.target.classify;
+        if full.body.len() <= INLINE_BODY {
+            return answer::judge(step, rules, scope, full, times, &self.redactor);
         }
-        (landing, captured, answer.body.clone())
+        let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
+        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
+        match tokio::task::spawn_blocking(judged).await {
+            Ok(judged) => judged,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     fn cut_off(&self) -> Failure {

@@ -10,7 +10,7 @@ use plimsoll::{
     model::{
         clock::{Clock, Now, SystemClock},
         run::RunSummary,
-        settings::Settings,
+        settings::{Redactor, Settings},
     },
 };
 use serde_json::json;
@@ -182,6 +182,54 @@ async fn a_fault_of_our_own_in_one_user_fails_the_run_and_does_not_hang_it() {
     // The user who crashed leaves its other iterations undone; an arrival that did costs nobody else anything.
     check("{executor: per-vu-iterations, vus: 3, iterations: 4}", 8..=11).await;
     check("{executor: constant-arrival-rate, rate: 50/s, duration: 400ms, max_in_flight: 1}", 15..=19).await;
+}
+
+/// Counts who asks for the wall clock on a thread that is not the run's.
+#[derive(Debug, Default)]
+struct Elsewhere(AtomicU64);
+
+impl Clock for Elsewhere {
+    fn now(&self) -> Now {
+        let elsewhere = std::thread::current().name() != Some("run-s");
+        self.0.fetch_add(elsewhere.into(), Ordering::SeqCst);
+        SystemClock.now()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_are_judged_beside_the_runs_thread() {
+    for (length, beside) in [(1000, 0), (100_000, 4)] {
+        let body = format!("{{\"id\": 7, \"pad\": \"{}\"}}", "x".repeat(length));
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let server = Server::answering(answer.leak().as_bytes()).await;
+        let load = "    load: {executor: per-vu-iterations, vus: 2, iterations: 2}
+    steps: [{get: /, expect: ['$.id == 7', 'now != \"\"']}]";
+        let clock = std::sync::Arc::new(Elsewhere::default());
+        let settings = settings(&server.url(), "", load);
+        let done = start_with(&settings, History::default(), clock.clone(), false).done().await;
+        assert_eq!(done.ledger(), "ok=4", "{:?}", done.run.first_failure);
+        assert_eq!(clock.0.load(Ordering::SeqCst), beside, "{length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_a_secret_is_in_the_words_of_a_failure() {
+    let secret = format!("{}-{}", "s3cr3t".repeat(20), "end");
+    let body = format!("{{\"token\": \"{secret}\"}}");
+    let answer = format!("HTTP/1.1 200 OK\r\nx-token: {secret}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let server = Server::answering(answer.leak().as_bytes()).await;
+    for expect in
+        ["$.token == 1", "header(\"x-token\") == \"a\"", "body contains \"nothing\"", "not body contains \"s3cr3t\""]
+    {
+        let load = format!("    load: {{executor: probe}}\n    steps: [{{get: /, expect: '{expect}'}}]");
+        let mut settings = settings(&server.url(), "", &load);
+        settings.redact = Redactor::new(vec![secret.clone()]);
+        let done = run(&settings).await;
+        assert_eq!(done.ledger(), "failed.expect=1", "{expect}");
+        let failure = done.run.first_failure.expect("the first");
+        assert!(!format!("{failure:?}").contains("s3cr3t") || expect.contains("s3cr3t"), "{expect}: {failure:?}");
+        assert!(!failure.detail.contains("s3cr3ts"), "{expect}: {failure:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
