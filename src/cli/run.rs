@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{args::RunArgs, check, exit, out, progress::Progress, select, summary};
+use super::{args::RunArgs, check, exit, out, progress::Progress, select};
 use crate::{
     config::Loaded,
     daemon::{control::GOOD_RUNS, pause},
@@ -28,6 +28,7 @@ use crate::{
         scenario::Scenario,
     },
     store::{Store, rows::Batch},
+    web::summary,
 };
 
 /// How often the kill switch's file is looked for.

@@ -41,6 +41,9 @@ pub const FOR_PROBES: usize = 32;
 /// Good runs kept of each scenario, for `baseline(…)` and for comparison in mails.
 pub const GOOD_RUNS: usize = 5;
 
+/// Why a run has no result when it died with the process.
+const KILLED: &str = "the process ended while it ran";
+
 /// Runs kept for the page.
 const RECENT: usize = 10;
 
@@ -369,14 +372,17 @@ impl Control {
         self.ended(run, now);
     }
 
-    /// A run that went down with the process: interrupted, so that it is seen and alerts nobody.
+    /// A run that went down with the process: interrupted, so that it is seen and alerts nobody. Twice in a row it may be
+    /// the run that brings the process down, and is no data.
     fn killed(&mut self, unfinished: &Unfinished, now: Now) {
         let Unfinished { run_id, scenario, due } = unfinished;
         let Some(mut run) = self.without_result(run_id, scenario, (*due, *due, now.wall), self.cause(scenario)) else {
             return;
         };
-        run.verdict = Verdict::Interrupted;
-        run.reasons.push("the process ended while it ran".to_owned());
+        let before = self.known.get(scenario).and_then(|known| known.history.previous.as_ref());
+        let again = before.is_some_and(|before| before.reasons.iter().any(|reason| reason == KILLED));
+        run.verdict = if again { Verdict::NoData } else { Verdict::Interrupted };
+        run.reasons.push(KILLED.to_owned());
         self.ended(run, now);
     }
 
@@ -396,6 +402,7 @@ impl Control {
     fn facts(&self, scenario: &Name) -> Option<alert::ScenarioFacts> {
         let known = self.known.get(scenario)?;
         let next = self.agenda.upcoming().find(|(name, _)| *name == scenario).map(|(_, at)| at);
+        let next = next.filter(|_| self.paused.is_none());
         Some(alert::ScenarioFacts::of(&known.scenario, known.schedule.clone(), next))
     }
 }
