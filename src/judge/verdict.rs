@@ -14,12 +14,16 @@ use crate::model::{
     scenario::{Executor, Load},
 };
 
-/// Thresholds that hold without being written: a share of ok requests until one names ok, rejected or failed or the
-/// overload is intended, and always that anything was ok, unless a threshold counts that itself.
+/// Thresholds that hold without being written: shares of ok and (of a load) dropped requests until one names ok, rejected
+/// or failed or the overload is intended, and always that anything was ok, unless a threshold counts that itself.
 pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Vec<Threshold> {
     let mut added = Vec::new();
     if !overload && !own.iter().any(Threshold::names_outcome) {
         added.push(default_threshold(if probe { "rate(ok) == 100%" } else { "rate(ok) >= 99%" }));
+        // Shares are of what was answered: a target that hangs answers little, and what it kept from being sent counts too.
+        if !probe && !own.iter().any(names_drops) {
+            added.push(default_threshold("rate(dropped) <= 1%"));
+        }
     }
     if !own.iter().any(|threshold| counts_ok(&threshold.left)) {
         added.push(default_threshold("count(ok) > 0"));
@@ -30,6 +34,11 @@ pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Ve
         }
     }
     added
+}
+
+fn names_drops(threshold: &Threshold) -> bool {
+    let about = |metric: &Metric| matches!(metric, Metric::Dropped | Metric::Sent | Metric::Planned);
+    threshold.aggregates().iter().any(|aggregate| about(&aggregate.metric))
 }
 
 /// `count(ok)`, of all of them.
