@@ -69,7 +69,14 @@ async fn read(
     status: watch::Receiver<Arc<StatusView>>,
     events: mpsc::Sender<Event>,
 ) {
-    let Some(mut poller) = Poller::new(&target, &policy, scope) else { return };
+    let mut poller = match Poller::new(&target, &policy, scope) {
+        Ok(Some(poller)) => poller,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(target = &*target.name, %error, "failed to read the target's figures between runs");
+            return;
+        }
+    };
     let units: BTreeMap<Name, Unit> =
         poller.spec().stats.iter().map(|(name, stat)| (name.clone(), stat.unit)).collect();
     let mut ticks = tokio::time::interval(poller.spec().idle_every);

@@ -17,6 +17,7 @@ use crate::{
         exchange::{Keep, exchange},
         request,
         scope::Scope,
+        tls::TlsError,
     },
     measure::stats::{StatFault, extract},
     model::{
@@ -47,11 +48,19 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// `None` if the target has no stats, or no TLS configuration can be made for it. `scope` fills in the target's
-    /// headers.
-    pub fn new(target: &Arc<Target>, policy: &Arc<Policy>, scope: Scope) -> Option<Self> {
+    /// `None` if the target has no stats. `scope` fills in the target's headers. Fails if no TLS configuration can be
+    /// made; blocks on reading certificate authorities.
+    pub fn new(target: &Arc<Target>, policy: &Arc<Policy>, scope: Scope) -> Result<Option<Self>, TlsError> {
+        if target.stats.is_none() {
+            return Ok(None);
+        }
+        let dialer = Dialer::new(target.clone(), policy.clone())?;
+        Ok(Self::with(target, dialer, scope))
+    }
+
+    /// The same over a dialer that is there.
+    pub fn with(target: &Arc<Target>, dialer: Dialer, scope: Scope) -> Option<Self> {
         let spec = target.stats.clone()?;
-        let dialer = Dialer::new(target.clone(), policy.clone()).ok()?;
         Some(Self { target: target.clone(), spec, dialer, kept: None, scope: Arc::new(scope) })
     }
 
@@ -110,5 +119,38 @@ impl Poller {
         let answer = exchange(&mut conn, request, Keep::All, MAX_BODY).await.map_err(|_| StatFault::Http)?;
         self.kept = Some(conn);
         if answer.status.is_success() { Ok(answer.body) } else { Err(StatFault::Http) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        clock::SystemClock,
+        scenario::{BaseUrl, Constants, HttpOptions},
+    };
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_reported() {
+        let target = Target {
+            name: "t".into(),
+            base: BaseUrl { https: true, host: "localhost".into(), port: 443, prefix: "".into() },
+            headers: Vec::new(),
+            http: HttpOptions { ca: Some("/nobody/ca.pem".into()), ..HttpOptions::default() },
+            classify: Vec::new(),
+            stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
+        };
+        let scope = Scope {
+            constants: Constants(Arc::default()),
+            run_id: "r".into(),
+            vu: 0,
+            iteration: 0,
+            n: 0,
+            captures: BTreeMap::new(),
+            seed: 0,
+            clock: Arc::new(SystemClock),
+        };
+        let error = Poller::new(&Arc::new(target), &Arc::default(), scope).expect_err("no such file");
+        assert!(error.to_string().contains("/nobody/ca.pem"), "{error}");
     }
 }

@@ -73,6 +73,8 @@ pub struct Shared {
 pub enum Model {
     /// The next iteration waits for the last: a refusal of the gate makes it wait.
     Closed,
+    /// The same, but no longer than one request may take: a probe tells soon how things stand.
+    Probe,
     /// A refusal of the gate drops the request.
     Open,
 }
@@ -148,7 +150,6 @@ impl Shared {
         let start = intended;
         let mut scope = Arc::new(scope);
         let mut end = IterationEnd::Completed;
-        self.recorder.enter();
         for (index, step) in self.scenario.steps.iter().enumerate() {
             let (step_end, ended) = self.step(index, step, &mut scope, intended, kept, model).await;
             match step_end {
@@ -168,7 +169,6 @@ impl Shared {
                 None => ended,
             };
         }
-        self.recorder.leave();
         self.recorder.iteration(end, clock::mono().saturating_duration_since(start));
         end
     }
@@ -196,12 +196,14 @@ impl Shared {
         if self.stop.is_draining() {
             return (StepEnd::Over, clock::mono());
         }
-        let (permit, intended) = match self.admit(intended, model).await {
+        let patience = step.request.timeout.unwrap_or(self.scenario.target.http.timeout);
+        let (permit, intended) = match self.admit(intended, model, patience).await {
             Ok(admitted) => admitted,
             Err(end) => return (end, clock::mono()),
         };
+        let in_flight = (permit, self.recorder.enter());
         let done = self.perform(step, scope, intended, kept).await;
-        drop(permit);
+        drop(in_flight);
         if done.refused {
             self.recorder.drop_one(DropReason::Policy);
             self.note(step, &done, Outcome::Failed);
@@ -221,9 +223,15 @@ impl Shared {
         (end, done.ended)
     }
 
-    /// Passes the gate. A closed load waits there, and is intended from when it may go; an open one is dropped.
-    async fn admit(&self, intended: Instant, model: Model) -> Result<(Permit, Instant), StepEnd> {
-        let mut intended = intended;
+    /// Passes the gate. A closed load waits there, and is intended from when it may go; a probe waits no longer than
+    /// `patience`; an open load is dropped.
+    async fn admit(
+        &self,
+        mut intended: Instant,
+        model: Model,
+        patience: Duration,
+    ) -> Result<(Permit, Instant), StepEnd> {
+        let give_up = (model == Model::Probe).then(|| clock::mono() + patience);
         loop {
             let wait = match self.gate.admit(clock::mono()) {
                 Ok(permit) => return Ok((permit, intended)),
@@ -231,7 +239,7 @@ impl Shared {
                     self.stop.drain(super::stop::Cause::Person);
                     return Err(StepEnd::Over);
                 }
-                Err(_) if model == Model::Open => {
+                Err(_) if model == Model::Open || give_up.is_some_and(|at| clock::mono() >= at) => {
                     self.recorder.drop_one(DropReason::Policy);
                     return Err(StepEnd::NotOk);
                 }
@@ -239,6 +247,7 @@ impl Shared {
                 Err(Refusal::Concurrency) => Duration::from_millis(5),
             };
             self.recorder.throttled();
+            let wait = give_up.map_or(wait, |at| wait.min(at.saturating_duration_since(clock::mono())));
             tokio::select! {
                 () = tokio::time::sleep(wait) => intended = clock::mono(),
                 () = self.stop.wait_draining() => {

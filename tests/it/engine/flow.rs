@@ -263,6 +263,32 @@ fn history_of(settings: &Settings, previous: RunSummary) -> History {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_are_requests_and_not_users_who_think() {
+    let target = practice(json!({})).await;
+    let load = "    load: {executor: per-vu-iterations, vus: 5, iterations: 1}
+    steps: [{get: /, think: 2500ms}, {get: /}]";
+    let done = run(&settings(&target.url(), "", load)).await;
+    assert!(done.active.len() >= 2 && done.active[1..].iter().all(|active| *active == 0), "{:?}", done.active);
+    target.patch(&json!({"latency": "1500ms"})).expect("known knobs");
+    let load = "    load: {executor: per-vu-iterations, vus: 5, iterations: 1}
+    steps: [{get: /}]";
+    let done = run(&settings(&target.url(), "    http: {connections: 2}", load)).await;
+    assert!(done.active.contains(&5), "with those who wait for a connection: {:?}", done.active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_waits_at_a_full_gate_no_longer_than_for_an_answer() {
+    let target = practice(json!({})).await;
+    let load = "    load: {executor: probe}\n    steps: [{get: /, timeout: 300ms}]";
+    let mut settings = settings(&target.url(), "", load);
+    settings.policy.max_concurrency = 0;
+    let done = start(&settings, History::default()).done();
+    let done = tokio::time::timeout(PATIENCE, done).await.expect("it ends");
+    assert_eq!((done.ledger().as_str(), target.log().received), ("dropped.policy=1", 0));
+    assert!(done.took >= std::time::Duration::from_millis(300), "{:?}", done.took);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_load_is_held_back_by_the_caps_and_says_so() {
     let target = practice(json!({"latency": "20ms"})).await;
     let load = "    load: {executor: per-vu-iterations, vus: 8, iterations: 5}\n    steps: [{get: /}]";
