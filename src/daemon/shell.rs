@@ -248,6 +248,7 @@ impl Daemon {
                     }
                 }
                 Effect::Log(line) => tracing::info!("{line}"),
+                Effect::Warn(line) => tracing::warn!("{line}"),
                 Effect::Exit => over = true,
             }
         }

@@ -221,12 +221,28 @@ impl Redactor {
         Self { forms: forms.into(), secrets: values.len() }
     }
 
-    /// `text` without secrets.
+    /// `text` without secrets, and without the beginnings of secrets that were cut off in it.
     pub fn redact(&self, text: &str) -> String {
-        self.forms.iter().fold(text.to_owned(), |text, secret| {
+        let whole = self.forms.iter().fold(text.to_owned(), |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), "***") } else { text }
-        })
+        });
+        self.forms.iter().fold(whole, |text, secret| without_beginnings(text, secret))
     }
+}
+
+/// So many characters of a secret are worth hiding even if the rest was cut off.
+const BEGINNING: usize = 8;
+
+fn without_beginnings(mut text: String, secret: &str) -> String {
+    let Some((end, _)) = secret.char_indices().nth(BEGINNING) else { return text };
+    let mut from = 0;
+    while let Some(at) = text[from..].find(&secret[..end]).map(|at| at + from) {
+        let same = text[at..].chars().zip(secret.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8());
+        let length: usize = same.sum();
+        text.replace_range(at..at + length, "***");
+        from = at + 3;
+    }
+    text
 }
 
 /// The ways in which a value is written into requests and answers.
@@ -288,5 +304,13 @@ mod tests {
             assert_eq!(redactor.redact(&format!("<{echo}>")), "<***>", "{echo}");
         }
         assert_eq!(redactor.redact("%2E%2E"), "***");
+    }
+
+    #[test]
+    fn a_secret_that_is_cut_off_is_hidden_as_far_as_it_goes() {
+        let redactor = Redactor::new(vec!["eyJhbGciOiJIUzI1NiJ9.payload.signature".into()]);
+        assert_eq!(redactor.redact("token is \"eyJhbGciOiJIUzI1…\""), "token is \"***…\"");
+        assert_eq!(redactor.redact("a eyJhbGciOiJ b eyJhbGciO"), "a *** b ***");
+        assert_eq!(redactor.redact("eyJhbG is too short to tell"), "eyJhbG is too short to tell");
     }
 }
