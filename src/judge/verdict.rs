@@ -140,3 +140,25 @@ pub fn exit_code(verdict: Verdict) -> u8 {
         Verdict::NoData => 112,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_demand_lifts_the_demand_that_anything_is_ok() {
+        let check = |src: &str, lifted: bool| {
+            let own = [parse_threshold(src).expect(src)];
+            let added = implicit_thresholds(&own, false, false);
+            assert_eq!(added.iter().all(|threshold| &*threshold.source != "count(ok) > 0"), lifted, "{src}");
+        };
+        for lax in ["count(ok) >= 0", "count(ok) != 5", "count(ok) == 0", "count(ok) < 5", "count(ok) >= 0.5"] {
+            check(lax, false);
+        }
+        for strict in ["count(ok) > 0", "count(ok) >= 1", "count(ok) > 7", "count(ok) == 3"] {
+            check(strict, true);
+        }
+        check("count(ok{step=a}) >= 1", false);
+        check("count(ok) > 0 over 30s", false);
+    }
+}
