@@ -110,6 +110,50 @@ fn a_huge_file_is_refused_before_it_is_read() {
     assert!(report.contains("is not a file"), "{report}");
 }
 
+/// What could overflow the stack, fill the memory or never end, and what could make a message lie.
+#[test]
+fn hostile_configurations_are_refused_soon() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("a FIFO");
+    let path = dir.path().join("plimsoll.yaml");
+    let check = |top: &str, target: &str, step: &str, part: &str| {
+        let text = format!(
+            "version: 1\n{top}\ntargets: {{api: {{base_url: \"http://localhost:1\"{target}}}}}\nscenarios:\n  s:\n    \
+             load: {{executor: probe}}\n    steps: [{{get: /{step}}}]\n"
+        );
+        fs::write(&path, text).expect("written");
+        let shown = config::load(&options(&path)).expect_err(part).to_string(false);
+        assert!(shown.contains(part), "{part}: {shown}");
+        assert!(shown.len() < 10_000, "{part}: {} bytes", shown.len());
+        assert!(!shown.contains(['\u{202e}', '\u{2066}']), "{part}: {shown}");
+    };
+    let step = |step: &str, part: &str| check("", "", step, part);
+    for file in ["/dev/zero", "pipe"] {
+        const PART: &str = "cannot be read: it is a device or a pipe, not a file";
+        check(&format!("secrets: {{a: {{from_file: {file}}}}}"), "", "", PART);
+        check("", &format!(", http: {{tls: {{ca: {file}}}}}"), "", PART);
+        check("", "", &format!(", body_file: {file}"), PART);
+    }
+    for unit in ["[?@", "[?(", "[?!("] {
+        let query = format!("$[?{}", unit.repeat(20_000));
+        step(&format!(", capture: {{x: {{json: '{query}'}}}}"), "the most is 2048");
+        step(&format!(", expect: ['{query} == 1']"), "at most 2048 bytes");
+        let query = format!("${}", unit.repeat(200));
+        step(&format!(", capture: {{x: {{json: '{query}'}}}}"), "are nested");
+        let query = format!("{query}{}", "]".repeat(200));
+        step(&format!(", expect: ['{query} == 1']"), "are nested");
+    }
+    step(&format!(", headers: {{x: '${{n{}}}'}}", ".a".repeat(50_000)), "the most is 2048");
+    step(&format!(", headers: {{x: '${{n{}}}'}}", ".a".repeat(500)), "the most is 64");
+    check("include: '/*/*/*/*/*'", "", "", "matches too much");
+    check("vars: !!python/object {a: 1}", "", "", "`!!python/object` is a tag");
+    check("vars: {a: !mine [1]}", "", "", "`!mine` is a tag");
+    step(", expect: ['status == \u{202e}200']", "\\u{202e}");
+    step(&format!(", {}: 1", "k".repeat(900)), "…`");
+    step(&format!(", expect: ['{} == 200']", "s".repeat(20_000)), "bytes");
+}
+
 const GOOD: &str = r#"
 version: 1
 vars: {model: llama2}
@@ -186,6 +230,7 @@ fn a_good_configuration_becomes_the_model() {
             ("p95(latency) < 2s", false),
             ("last(memory) < 5GB", false),
             ("rate(ok) >= 99%", true),
+            ("rate(dropped) <= 1%", true),
             ("count(ok) > 0", true)
         ]
     );
