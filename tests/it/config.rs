@@ -186,6 +186,7 @@ fn a_good_configuration_becomes_the_model() {
             ("p95(latency) < 2s", false),
             ("last(memory) < 5GB", false),
             ("rate(ok) >= 99%", true),
+            ("rate(dropped) <= 1%", true),
             ("count(ok) > 0", true)
         ]
     );
