@@ -31,7 +31,7 @@ use hyper_util::{
 use tokio::{
     net::TcpStream,
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -178,8 +178,13 @@ async fn connection(
     let Ok(local) = stream.local_addr() else { return };
     let served = Arc::new(AtomicU32::new(0));
     let last = middleware::from_fn(move |request: Request, next: Next| {
-        let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests;
+        let before = served.fetch_add(1, Ordering::Relaxed);
+        let last = before + 1 >= limits.requests;
         async move {
+            if before > 0 {
+                // After whoever else asks: pipelined requests would otherwise be served in one go.
+                yield_now().await;
+            }
             let mut response = next.run(request).await;
             if last {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
