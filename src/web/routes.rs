@@ -22,9 +22,12 @@ use tokio::{
 };
 
 use super::{Command, Reply, WebState, guard, mime, page, view::StatusView};
-use crate::telemetry::{
-    exposition::{CONTENT_TYPE, Exposition},
-    series::Snapshot,
+use crate::{
+    model::run::RunSummary,
+    telemetry::{
+        exposition::{CONTENT_TYPE, Exposition},
+        series::Snapshot,
+    },
 };
 
 /// The control loop is called dead when it has not written its status for this long.
@@ -60,6 +63,7 @@ pub(super) fn router(state: WebState, body_time: Duration) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/mail/{id}", get(mail))
+        .route("/runs/{id}", get(run_page))
         .route("/api/v1/status", get(status))
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{id}", get(run))
@@ -214,11 +218,22 @@ async fn runs(State(app): App, Asked(Query(query)): Asked<Query<RunsQuery>>) -> 
 }
 
 async fn run(State(app): App, Asked(Path(id)): Asked<Path<String>>) -> Response {
-    match ask(&app, |reply| Command::Run { id, reply }).await {
-        Ok(Ok(Some(run))) => Json(run).into_response(),
-        Ok(Ok(None)) => refusal(StatusCode::NOT_FOUND, "There is no such run; /api/v1/runs lists them."),
-        Ok(Err(why)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, why),
-        Err(response) => response,
+    find_run(&app, id).await.map_or_else(|refused| refused, |run| Json(run).into_response())
+}
+
+async fn run_page(State(app): App, Asked(Path(id)): Asked<Path<String>>) -> Response {
+    match find_run(&app, id).await {
+        Ok(run) => html(page::run(&run, app.state.clock.now().wall, &latest(&app).timezone)),
+        Err(refused) => refused,
+    }
+}
+
+/// One run; the error is the response to give.
+async fn find_run(app: &Shared, id: String) -> Result<RunSummary, Response> {
+    match ask(app, |reply| Command::Run { id, reply }).await? {
+        Ok(Some(run)) => Ok(run),
+        Ok(None) => Err(refusal(StatusCode::NOT_FOUND, "There is no such run; /api/v1/runs lists them.")),
+        Err(why) => Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, why)),
     }
 }
 

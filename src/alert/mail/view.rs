@@ -65,6 +65,7 @@ struct Entry {
 
 #[derive(Debug, Serialize)]
 struct Run {
+    id: String,
     scenario: String,
     headline: String,
     /// Label and text, in the order in which they are read.
@@ -116,7 +117,7 @@ struct Command {
 
 #[derive(Debug, Serialize)]
 struct Link {
-    name: &'static str,
+    name: String,
     url: String,
 }
 
@@ -132,6 +133,7 @@ impl View {
             MailKind::Resolved => ("RESOLVED", "over"),
             MailKind::Closed => ("CLOSED", "over"),
         };
+        let runs = runs(notice, &lines);
         let entries = |lines: &[Line<'_>]| lines.iter().take(LISTED).map(|line| entry(*line, notice)).collect();
         Self {
             word,
@@ -143,9 +145,9 @@ impl View {
             more_over: over.len().saturating_sub(LISTED),
             firing: entries(&firing),
             over: entries(&over),
-            runs: runs(notice, &lines),
+            links: links(notice, &runs),
+            runs,
             commands: commands(&firing),
-            links: links(notice),
             next: next(notice, firing.len()),
             footer: format!(
                 "Incident {}, mail {} of its thread; measured from {} by Plimsoll {}.",
@@ -227,6 +229,7 @@ fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Eviden
     let scenario = &line.alert.key.scenario;
     let zone = &notice.house.zone;
     Run {
+        id: evidence.run_id.clone(),
         scenario: clean(scenario, 100),
         headline: format!(
             "{}, {} long, verdict {}",
@@ -389,15 +392,20 @@ fn shell_word(name: &str) -> String {
     if !name.is_empty() && name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-fn links(notice: &Notice<'_>) -> Vec<Link> {
+fn links(notice: &Notice<'_>, runs: &[Run]) -> Vec<Link> {
     let page = clean(notice.house.page_url.trim_end_matches('/'), 500);
     if !is_web(&page) {
         return Vec::new();
     }
-    vec![
-        Link { name: "Status page", url: format!("{page}/") },
-        Link { name: "Status as JSON", url: format!("{page}/api/v1/status") },
-    ]
+    let plain = |id: &str| id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let link = |run: &Run| Link {
+        name: if runs.len() == 1 { "This run".to_owned() } else { format!("Run of {}", run.scenario) },
+        url: format!("{page}/runs/{}", run.id),
+    };
+    let mut links: Vec<Link> = runs.iter().filter(|run| plain(&run.id)).map(link).collect();
+    links.push(Link { name: "Status page".to_owned(), url: format!("{page}/") });
+    links.push(Link { name: "Status as JSON".to_owned(), url: format!("{page}/api/v1/status") });
+    links
 }
 
 /// When the next mail comes, in sentences.

@@ -237,6 +237,35 @@ fn runs_and_mails_are_read_through_the_owner() {
 }
 
 #[test]
+fn a_run_is_a_page_and_a_document() {
+    let mut daemon = daemon(|_| ());
+    let run = |found: bool| {
+        move |command| match command {
+            Command::Run { id, reply } => {
+                assert_eq!(id, "r-1");
+                let mut run = telemetry::summary(Verdict::Fail);
+                run.run_id = id;
+                run.hints = vec!["<script>alert(1)</script>".to_owned()];
+                reply.send(Ok(found.then_some(run))).expect("somebody waits");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let answer = ask_answering(&mut daemon, "GET /runs/r-1", run(true));
+    assert!(status_of(&answer) == "200" && answer.contains("content-type: text/html"), "{answer}");
+    for part in ["<span class=\"pill bad\">fail</span>", "href=\"/api/v1/runs/r-1\"", "FAIL  ", "hint: &lt;script&gt;"]
+    {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    assert!(!answer.contains("<script"), "{answer}");
+    let answer = ask_answering(&mut daemon, "GET /api/v1/runs/r-1", run(true));
+    assert!(answer.contains("content-type: application/json") && answer.contains("\"run_id\":\"r-1\""), "{answer}");
+    for head in ["GET /runs/r-1", "GET /api/v1/runs/r-1"] {
+        assert_eq!(status_of(&ask_answering(&mut daemon, head, run(false))), "404", "{head}");
+    }
+}
+
+#[test]
 fn the_status_as_json() {
     let daemon = daemon(|_| ());
     let answer = ask(daemon.address, "GET /api/v1/status");
