@@ -47,6 +47,8 @@ pub(super) struct Notice<'a> {
     pub(super) settings: &'a AlertSettings,
     /// Where it comes from.
     pub(super) house: &'a House,
+    /// All load is paused, and why.
+    pub(super) paused: Option<&'a str>,
     /// When it is written.
     pub(super) now: Timestamp,
 }

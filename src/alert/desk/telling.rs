@@ -171,6 +171,7 @@ impl Alerts {
             dossiers: &self.dossiers,
             settings: &self.settings,
             house: &self.house,
+            paused: self.paused.as_deref(),
             now,
         };
         let letter = mail::letter(&notice);

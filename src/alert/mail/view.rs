@@ -31,6 +31,8 @@ const SHOWN: usize = 2;
 /// A whole mail.
 #[derive(Debug, Serialize)]
 pub(super) struct View {
+    /// What is to be read before everything else, or nothing.
+    alarm: Option<String>,
     /// `FIRING`, `STILL FIRING`, `RESOLVED`, `CLOSED`.
     word: &'static str,
     /// Picks the colours: `critical`, `warning`, `info` or `over`.
@@ -134,6 +136,12 @@ impl View {
         };
         let entries = |lines: &[Line<'_>]| lines.iter().take(LISTED).map(|line| entry(*line, notice)).collect();
         Self {
+            alarm: paused(notice, firing.len()).map(|reason| {
+                format!(
+                    "ALL LOAD IS PAUSED{reason}: nothing is being measured, so this alert cannot resolve. `plimsoll \
+                     resume` releases it."
+                )
+            }),
             word,
             tone,
             severity,
@@ -144,7 +152,7 @@ impl View {
             firing: entries(&firing),
             over: entries(&over),
             runs: runs(notice, &lines),
-            commands: commands(&firing),
+            commands: commands(notice, &firing),
             links: links(notice),
             next: next(notice, firing.len()),
             footer: format!(
@@ -156,6 +164,13 @@ impl View {
             ),
         }
     }
+}
+
+/// Why all load is paused, as ` (reason)`, where somebody waits for something to be over.
+fn paused(notice: &Notice<'_>, firing: usize) -> Option<String> {
+    let reason = notice.paused.filter(|_| firing > 0 && notice.kind != MailKind::Closed)?;
+    let reason = clean(reason.trim(), 200);
+    Some(if reason.is_empty() { reason } else { format!(" ({reason})") })
 }
 
 /// The first sentence.
@@ -320,12 +335,18 @@ fn latency(now: Option<Quantiles>, good: Option<&Baseline>) -> Vec<LatencyRow> {
         let (now, before) = (now.as_ref().map(of), before.as_ref().map(of));
         let show = |value: Option<f64>| value.map_or_else(|| "no ok request".to_owned(), human_seconds);
         let change = match (now, before) {
-            (Some(now), Some(before)) if before > 0.0 => format!("{:+.0} %", (now / before - 1.0) * 100.0),
+            (Some(now), Some(before)) if before > 0.0 => change(now / before - 1.0),
             _ => String::new(),
         };
         LatencyRow { name, now: show(now), before: before.map_or_else(|| "-".to_owned(), human_seconds), change }
     };
     vec![row("p50", |q| q.p50), row("p95", |q| q.p95), row("p99", |q| q.p99)]
+}
+
+/// `+3 %`; what rounds to nothing has no sign.
+fn change(ratio: f64) -> String {
+    let percent = (ratio * 100.0).round();
+    if percent == 0.0 { "0 %".to_owned() } else { format!("{percent:+.0} %") }
 }
 
 fn stat_words(unit: &str, [first, last, min, max]: [Option<f64>; 4], failed: u64) -> String {
@@ -337,7 +358,7 @@ fn stat_words(unit: &str, [first, last, min, max]: [Option<f64>; 4], failed: u64
         words.push("no reading".to_owned());
     }
     if failed > 0 {
-        words.push(format!("{failed} readings failed"));
+        words.push(format!("{failed} reading{} failed", if failed == 1 { "" } else { "s" }));
     }
     words.join(", ")
 }
@@ -367,12 +388,18 @@ fn us(evidence: &Evidence) -> String {
     }
 }
 
-fn commands(firing: &[Line<'_>]) -> Vec<Command> {
+fn commands(notice: &Notice<'_>, firing: &[Line<'_>]) -> Vec<Command> {
     if firing.is_empty() {
         return Vec::new();
     }
     let scenarios: BTreeSet<_> = firing.iter().map(|line| &line.alert.key.scenario).collect();
     let triggers = scenarios.iter().take(3).map(|name| format!("plimsoll trigger {}", shell_word(name)));
+    if notice.paused.is_some() {
+        return vec![Command {
+            why: "When it is fixed, release the load and run it; a good run resolves the alert:",
+            lines: std::iter::once("plimsoll resume".to_owned()).chain(triggers).collect(),
+        }];
+    }
     vec![
         Command { why: "When it is fixed, run it now; a good run resolves the alert:", lines: triggers.collect() },
         Command {
@@ -409,7 +436,7 @@ fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
     let due = notice
         .lines
         .iter()
-        .filter(|line| line.firing)
+        .filter(|line| line.firing && notice.paused.is_none())
         .filter_map(|line| notice.facts.get(&line.alert.key.scenario)?.next_run)
         .filter(|at| *at > notice.now)
         .min();
@@ -428,4 +455,22 @@ fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
     };
     next.push(format!("{changes}; if nothing changes, this is told again at {repeat}."));
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_read_well() {
+        let check = |ratio, expected: &str| assert_eq!(change(ratio), expected);
+        check(-0.003, "0 %");
+        check(0.003, "0 %");
+        check(0.031, "+3 %");
+        check(-0.5, "-50 %");
+        let readings = |failed| stat_words("", [Some(1.0), None, None, None], failed);
+        assert_eq!(readings(0), "1 at the start");
+        assert_eq!(readings(1), "1 at the start, 1 reading failed");
+        assert_eq!(readings(2), "1 at the start, 2 readings failed");
+    }
 }

@@ -121,6 +121,41 @@ fn a_breach_is_told_after_group_wait_and_its_end_in_the_same_thread() {
 }
 
 #[test]
+fn a_pause_is_the_first_thing_a_mail_says() {
+    const ALARM: &str = "ALL LOAD IS PAUSED (deploy <1>): nothing is being measured, so this alert cannot resolve. \
+                         `plimsoll resume` releases it.";
+    let mut bench = Bench::new(settings(), &["s"]);
+    bench.run(&rejected("s", 0), 300);
+    bench.desk.set_paused(Some("deploy <1>".to_owned()));
+    assert_eq!(bench.turn(310), ["firing"]);
+    let alarmed = |bench: &Bench| {
+        let mail = bench.sent.last().expect("a mail");
+        let (text, html) = (part_of(mail, "text/plain"), part_of(mail, "text/html"));
+        let body = html.split_once("<main").expect("a body").1.split_once("<p ").expect("a paragraph").1;
+        let first = body.split_once('>').expect("its end").1;
+        let both = (text.starts_with(ALARM), first.starts_with("ALL LOAD IS PAUSED (deploy &lt;1&gt;): nothing"));
+        assert_eq!(both.0, both.1, "{text}{html}");
+        assert_eq!(text.contains("The next run is due"), !both.0 && text.contains("WHAT IS WRONG"), "{text}");
+        assert_eq!(text.contains("    plimsoll pause"), !both.0 && text.contains("WHAT IS WRONG"), "{text}");
+        both.0
+    };
+    assert!(alarmed(&bench));
+    assert_eq!(bench.turn(310 + 4 * 3600), ["repeat"]);
+    assert!(alarmed(&bench));
+    // A run that was still going passes: what is over is over, paused or not.
+    bench.run(&passed("s", 14_800), 15_100);
+    assert_eq!(bench.turn(15_110), ["resolved"]);
+    assert!(!alarmed(&bench));
+    bench.desk.set_paused(None);
+    bench.scenarios = vec![ScenarioFacts { next_run: Some(t(90_000)), ..facts("s") }];
+    bench.turn(20_000);
+    bench.desk.observe_run(&bench.scenarios[0], &rejected("s", 20_000), None, t(20_300));
+    bench.turn(20_300);
+    assert_eq!(bench.turn(20_310), ["firing"]);
+    assert!(!alarmed(&bench));
+}
+
+#[test]
 fn no_data_and_missed_read_well() {
     let mut bench = Bench::new(settings(), &["sustained"]);
     bench.run(&no_data("sustained", 0), 300);
