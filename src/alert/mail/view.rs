@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         evidence::{Baseline, Dossier, Evidence, Quantiles},
         facts::ScenarioFacts,
         group::{MailKind, after},
-        state::Cause,
+        state::{Cause, instant},
         text::clean,
     },
     model::{
@@ -20,13 +21,15 @@ use crate::{
 
 use super::{
     Line, Notice, loudest,
-    words::{amount, story, summary, when},
+    words::{amount, clock, story, summary, when},
 };
 
 /// Alerts listed one by one; the others are counted.
 const LISTED: usize = 40;
 /// Scenarios whose run is shown in full.
 const SHOWN: usize = 2;
+/// Scenarios named whose run is not shown.
+const NAMED: usize = 5;
 
 /// A whole mail.
 #[derive(Debug, Serialize)]
@@ -46,8 +49,14 @@ pub(super) struct View {
     over: Vec<Entry>,
     more_over: usize,
     runs: Vec<Run>,
+    /// Whose run is left out.
+    not_shown: Option<String>,
+    /// Where commands are to be typed; may be empty.
+    host: String,
     commands: Vec<Command>,
     links: Vec<Link>,
+    /// How the page is reached from another machine, if only this one reaches it.
+    tunnel: Option<String>,
     next: Vec<String>,
     footer: String,
 }
@@ -127,6 +136,7 @@ impl View {
         let mut lines = notice.lines.clone();
         lines.sort_by_key(|line| (!line.firing, std::cmp::Reverse(line.alert.breach.severity), &line.alert.key));
         let (firing, over): (Vec<_>, Vec<_>) = lines.iter().copied().partition(|line| line.firing);
+        let (runs, not_shown) = runs(notice, &lines);
         let severity = loudest(notice).as_str();
         let (word, tone) = match notice.kind {
             MailKind::Firing | MailKind::Update => ("FIRING", severity),
@@ -151,9 +161,12 @@ impl View {
             more_over: over.len().saturating_sub(LISTED),
             firing: entries(&firing),
             over: entries(&over),
-            runs: runs(notice, &lines),
+            runs,
+            not_shown,
+            host: clean(&notice.house.host, 100),
             commands: commands(notice, &firing),
             links: links(notice),
+            tunnel: tunnel(notice),
             next: next(notice, firing.len()),
             footer: format!(
                 "Incident {}, mail {} of its thread; measured from {} by Plimsoll {}.",
@@ -219,23 +232,34 @@ fn is_web(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
 }
 
-/// The runs of the first few scenarios.
-fn runs(notice: &Notice<'_>, lines: &[Line<'_>]) -> Vec<Run> {
-    let mut runs = Vec::new();
-    let mut seen = Vec::new();
+/// The runs with the newest and worst alerts, and a sentence about those left out.
+fn runs(notice: &Notice<'_>, lines: &[Line<'_>]) -> (Vec<Run>, Option<String>) {
+    let mut lines: Vec<_> = lines.iter().filter(|line| line.alert.breach.cause != Cause::Missed).collect();
+    // What has no margin was not measured at all.
+    let margin = |line: &Line<'_>| line.alert.breach.margin.unwrap_or(f64::NEG_INFINITY);
+    lines.sort_by(|a, b| {
+        let rank = |line: &Line<'_>| (line.firing, line.fresh, line.alert.breach.severity);
+        rank(b).cmp(&rank(a)).then(margin(a).total_cmp(&margin(b)))
+    });
+    let (mut runs, mut left, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for line in lines {
         let scenario = &line.alert.key.scenario;
-        if runs.len() == SHOWN || seen.contains(&scenario) || line.alert.breach.cause == Cause::Missed {
-            continue;
-        }
-        seen.push(scenario);
-        let Some(dossier) = notice.dossiers.get(scenario) else { continue };
+        let Some(dossier) = notice.dossiers.get(scenario).filter(|_| seen.insert(scenario)) else { continue };
         let evidence = if line.firing { dossier.bad.as_ref() } else { dossier.latest.as_ref() };
-        if let Some(evidence) = evidence {
-            runs.push(run(notice, *line, dossier, evidence));
+        match evidence {
+            Some(evidence) if runs.len() < SHOWN => runs.push(run(notice, *line, dossier, evidence)),
+            Some(_) => left.push(clean(scenario, 100)),
+            None => {}
         }
     }
-    runs
+    let place = if links(notice).is_empty() { "not shown here" } else { "on the page" };
+    let not_shown = match left.as_slice() {
+        [] => None,
+        [only] => Some(format!("(the run of {only} is {place})")),
+        [some @ .., last] if left.len() <= NAMED => Some(format!("(the runs of {} and {last} are {place})", some.join(", "))),
+        _ => Some(format!("(the runs of {} and {} more are {place})", left[..NAMED].join(", "), left.len() - NAMED)),
+    };
+    (runs, not_shown)
 }
 
 fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Evidence) -> Run {
@@ -263,14 +287,14 @@ fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Eviden
             .map(|stat| (stat.name.clone(), stat_words(&stat.unit, stat.values, stat.failed)))
             .collect(),
         // A resolved alert's run went well; what failed in it is not what the mail is about.
-        sample: evidence.first_failure.as_ref().filter(|_| evidence.verdict != Verdict::Pass).map(sample),
+        sample: evidence.first_failure.as_ref().filter(|_| evidence.verdict != Verdict::Pass).map(|sample| first_failure(sample, evidence.started_at, zone)),
         us: us(evidence),
         hints: evidence.hints.clone(),
     }
 }
 
 fn about(facts: Option<&ScenarioFacts>, evidence: &Evidence) -> Vec<(&'static str, String)> {
-    let mut about = Vec::new();
+    let mut about = vec![("Run", clean(&evidence.run_id, 100))];
     if let Some(facts) = facts {
         if let Some(description) = &facts.description {
             about.push(("About", clean(description, 300)));
@@ -363,11 +387,16 @@ fn stat_words(unit: &str, [first, last, min, max]: [Option<f64>; 4], failed: u64
     words.join(", ")
 }
 
-fn sample(sample: &FailureSample) -> Sample {
+fn first_failure(sample: &FailureSample, started_at: Timestamp, zone: &TimeZone) -> Sample {
     let status = sample.status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
     let reason = if sample.reason.is_empty() { String::new() } else { format!(" ({})", sample.reason) };
     Sample {
-        headline: format!("step {}, {} into the run", sample.step, human_seconds(sample.at_s)),
+        headline: format!(
+            "First failure at {}, {} into the run, step {}",
+            clock(instant(started_at, sample.at_s), zone),
+            human_seconds(sample.at_s),
+            sample.step
+        ),
         request: sample.request.clone(),
         answer: format!("{status}, {}{reason}", sample.outcome),
         detail: sample.detail.clone(),
@@ -425,6 +454,20 @@ fn links(notice: &Notice<'_>) -> Vec<Link> {
         Link { name: "Status page", url: format!("{page}/") },
         Link { name: "Status as JSON", url: format!("{page}/api/v1/status") },
     ]
+}
+
+/// A command that brings a page on loopback to the reader's machine.
+fn tunnel(notice: &Notice<'_>) -> Option<String> {
+    let (scheme, rest) = notice.house.page_url.split_once("://").filter(|_| !notice.house.host.is_empty())?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let port = |text: &str| text.parse::<u16>().ok();
+    let (host, port) = match authority.rsplit_once(':').and_then(|(host, text)| Some((host, port(text)?))) {
+        Some(both) => both,
+        None => (authority, if scheme == "https" { 443 } else { 80 }),
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback.then(|| format!("ssh -L {port}:{host}:{port} {}", shell_word(&notice.house.host)))
 }
 
 /// When the next mail comes, in sentences.

@@ -110,6 +110,15 @@ pub(super) fn when(at: Timestamp, zone: &TimeZone) -> String {
     }
 }
 
+/// `04:05:00 UTC (05:05:00 Europe/Berlin)`, where the day is said elsewhere.
+pub(super) fn clock(at: Timestamp, zone: &TimeZone) -> String {
+    let text = at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S UTC").to_string();
+    match zone.iana_name().unwrap_or("local") {
+        "UTC" | "Etc/UTC" => text,
+        name => format!("{text} ({} {name})", at.to_zoned(zone.clone()).strftime("%H:%M:%S")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::fixtures::*;
 use crate::{
-    alert::{Alerts, ScenarioFacts},
+    alert::{Alerts, House, ScenarioFacts},
     model::{
         run::{RunSummary, Severity, ThresholdReport, ThresholdResult, Verdict},
         settings::{AlertSettings, Route},
@@ -153,6 +153,64 @@ fn a_pause_is_the_first_thing_a_mail_says() {
     bench.turn(20_300);
     assert_eq!(bench.turn(20_310), ["firing"]);
     assert!(!alarmed(&bench));
+}
+
+#[test]
+fn trouble_begins_with_the_first_failure_of_its_kind() {
+    let check = |expr: &str, outcome: &str, since: i64| {
+        let mut bench = Bench::new(settings(), &["s"]);
+        let mut run = rejected("s", 0);
+        run.thresholds[0].expr = expr.to_owned();
+        run.first_failure.as_mut().expect("the fixture has one").outcome = outcome.to_owned();
+        bench.desk.observe_run(&facts("s"), &run, None, t(300));
+        assert_eq!(bench.desk.views()[0].since, t(since), "{expr} {outcome}");
+    };
+    check("rate(rejected) <= 5%", "rejected", 12);
+    check("rate(rejected) <= 5%", "failed", 0);
+    check("rate(failed) <= 5%", "failed", 12);
+    check("rate(ok) == 100%", "failed", 12);
+    check("count(ok) > 0", "rejected", 12);
+    check("p95(latency) < 1s", "failed", 0);
+    let mut bench = Bench::new(settings(), &["s"]);
+    let mut run = rejected("s", 0);
+    run.first_failure.as_mut().expect("the fixture has one").at_s = f64::NAN;
+    bench.desk.observe_run(&facts("s"), &run, None, t(300));
+    assert_eq!(bench.desk.views()[0].since, t(0));
+}
+
+#[test]
+fn new_and_worst_runs_are_shown_first() {
+    let mut bench = Bench::new(settings(), &["a", "b", "c"]);
+    bench.run(&rejected("a", 0), 300);
+    bench.turn(310);
+    let mut worse = rejected("c", 20);
+    worse.thresholds[0].margin_ratio = Some(-9.0);
+    bench.run(&rejected("b", 20), 320);
+    bench.run(&worse, 320);
+    assert_eq!(bench.turn(610), ["update"]);
+    let text = bench.last();
+    let shown: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("THE RUN OF ")).collect();
+    assert_eq!(shown, ["c", "b"], "{text}");
+    assert!(text.contains("\n(the run of a is on the page)\n") && text.contains("Run       run-c-20\n"), "{text}");
+}
+
+#[test]
+fn a_page_on_loopback_is_reached_through_a_tunnel() {
+    let check = |page_url: &str, expected: Option<&str>| {
+        let house = House { page_url: page_url.to_owned(), ..house() };
+        let mut desk = Alerts::new(&settings(), house, Vec::new(), &[facts("s")], t(0));
+        desk.observe_run(&facts("s"), &rejected("s", 0), None, t(300));
+        desk.turn(t(300));
+        let text = text_of(&desk.turn(t(310)).batch.mails[0]);
+        let found = text.lines().find_map(|line| line.strip_prefix("  From elsewhere: "));
+        assert_eq!(found, expected, "{page_url}");
+    };
+    check("http://127.0.0.1:9590", Some("ssh -L 9590:127.0.0.1:9590 probe-1"));
+    check("http://localhost/plimsoll", Some("ssh -L 80:localhost:80 probe-1"));
+    check("http://[::1]:9590", Some("ssh -L 9590:[::1]:9590 probe-1"));
+    check("https://[::1]", Some("ssh -L 443:[::1]:443 probe-1"));
+    check("https://plimsoll.example.com", None);
+    check("http://10.0.0.1:9590", None);
 }
 
 #[test]
