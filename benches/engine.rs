@@ -20,7 +20,6 @@ use plimsoll::{
     judge::History,
     load::{
         gate::Gate,
-        judging::cpu_seconds,
         run::{self, RunEvent, RunRequest},
     },
     model::{
@@ -294,6 +293,12 @@ fn output(command: &mut Command) -> Option<String> {
 }
 
 /// CPU time of child processes that have ended.
+/// CPU time of this process so far, in seconds.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 fn children_seconds() -> f64 {
     let stat = procfs::process::Process::myself().and_then(|process| process.stat()).expect("our own figures");
     (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64

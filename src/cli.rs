@@ -10,7 +10,6 @@ mod out;
 mod progress;
 mod run;
 mod select;
-pub mod summary;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //! A run owns its thread, its runtime, its connections and its counts; nothing is shared in the hot path but the
 //! [`gate`], which every request of every run passes.
 
+pub mod answer;
 pub mod executor;
 pub mod gate;
 pub mod judging;

@@ -156,6 +156,11 @@ impl Store {
         self.worker.write(move |connection| outbox::note_result(connection, id, &result, now)).await
     }
 
+    /// Makes every queued mail due at `now`.
+    pub async fn hurry(&self, now: Timestamp) -> Result<()> {
+        self.worker.write(move |connection| outbox::hurry(connection, now)).await
+    }
+
     /// How many mails are queued and given up.
     pub async fn outbox_counts(&self) -> Result<OutboxCounts> {
         self.worker.read(outbox::counts).await

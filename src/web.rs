@@ -9,6 +9,7 @@ mod mime;
 mod page;
 mod routes;
 mod server;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 pub mod view;

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
-use super::{args::DemoArgs, out};
+use super::{args::DemoArgs, out, run::Signals};
 use crate::{
     config::{self, Options},
     daemon::shell::Daemon,
@@ -85,19 +85,25 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<u8> {
     story.intro(&page, &path, &mails, &shop.url())?;
     let ending = Arc::new(Notify::new());
     let running = tokio::spawn(daemon.run(ending.clone()));
+    let mut signals = Signals::new()?;
     let told = tokio::select! {
-        told = story.tell(&shop, &sink, &mails, &page) => told,
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        () = tokio::time::sleep(PATIENCE), if args.once => Err(anyhow::anyhow!("the story did not end within {PATIENCE:?}")),
+        told = story.tell(&shop, &sink, &mails, &page) => Some(told),
+        () = signals.next() => None,
+        () = tokio::time::sleep(PATIENCE), if args.once => {
+            Some(Err(anyhow::anyhow!("the story did not end within {PATIENCE:?}")))
+        }
     };
-    if told.is_ok() && !args.once {
-        let _ended = tokio::signal::ctrl_c().await;
+    if matches!(told, Some(Ok(()))) && !args.once {
+        signals.next().await;
+    }
+    if args.dir.is_none() {
+        story.say("the mails are removed with the demo; `plimsoll demo --dir DIR` keeps them")?;
     }
     ending.notify_one();
     running.await??;
     sink.stop().await;
     shop.stop().await;
-    told.map(|()| 0)
+    told.unwrap_or(Ok(())).map(|()| 0)
 }
 
 /// `wanted`, or a free port of the same address where it is taken.

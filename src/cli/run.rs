@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{args::RunArgs, check, exit, out, progress::Progress, select, summary};
+use super::{args::RunArgs, check, exit, out, progress::Progress, select};
 use crate::{
     config::Loaded,
     daemon::{control::GOOD_RUNS, pause},
@@ -28,6 +28,7 @@ use crate::{
         scenario::Scenario,
     },
     store::{Store, rows::Batch},
+    web::summary,
 };
 
 /// How often the kill switch's file is looked for.
@@ -231,15 +232,15 @@ fn stop(handle: &RunHandle, stops: u32) {
 }
 
 /// SIGINT and SIGTERM.
-struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+pub(super) struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}

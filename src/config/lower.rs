@@ -297,12 +297,24 @@ impl<'a> Lower<'a> {
         match template.render(&minijinja::Value::from(minijinja::value::Serde(&*self.constants.0))) {
             Ok(text) => text,
             Err(error) => {
-                if self.problems.0.len() == before {
+                if self.problems.0.len() == before && !self.unread(text) {
                     self.error(at, error.message, "use `${vars.…}`, `${env.…}` or `${secret.…}`");
                 }
                 String::new()
             }
         }
+    }
+
+    /// Whether a text uses a constant that is declared but could not be read: that has been noted where it is declared.
+    fn unread(&self, text: &str) -> bool {
+        let Ok(template) = Template::compile(text, Escape::None) else { return false };
+        template.variables().iter().any(|variable| {
+            let Some((root, name)) = variable.split_once('.') else { return false };
+            let name = name.split('.').next().unwrap_or(name);
+            let known = self.known.get(root).is_some_and(|names| names.iter().any(|known| known == name));
+            let read = self.constants.0.get(root).is_some_and(|values| values.get(name).is_some());
+            known && !read
+        })
     }
 
     /// A name that becomes a metric label.

@@ -51,6 +51,31 @@ pub(crate) fn sensitive_key(key: &str) -> bool {
     })
 }
 
+/// Whether a variable of this name holds a secret: one that is about a secret, such as `token_url`, does not.
+pub(crate) fn names_a_secret(key: &str) -> bool {
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    !is_reference(key) && STEMS.iter().any(|stem| plain.ends_with(stem))
+}
+
+/// Whether the value of a sensitive header holds no secret of its own: besides references only the name of an HTTP scheme
+/// and those of parameters, as in `Bearer ${secret.x}` and `session=${secret.x}; lang=${vars.lang}`.
+pub(crate) fn only_references_in_header(text: &str) -> bool {
+    const SCHEMES: [&str; 9] = ["bearer", "basic", "token", "apikey", "key", "bot", "digest", "negotiate", "splunk"];
+    let mut rest = text;
+    let mut own = String::new();
+    while let Some(at) = rest.find("${") {
+        own.push_str(&rest[..at]);
+        own.push(' ');
+        let Some(end) = rest[at..].find('}') else { return false };
+        rest = &rest[at + end + 1..];
+    }
+    own.push_str(rest);
+    let parameter = |word: &str| word.trim_matches('"').strip_suffix('=').is_some_and(|name| !name.contains('='));
+    own.split(|c: char| c.is_whitespace() || ",;:".contains(c))
+        .map(|word| word.trim_matches('"'))
+        .all(|word| word.is_empty() || parameter(word) || SCHEMES.contains(&word.to_ascii_lowercase().as_str()))
+}
+
 /// Whether a text holds nothing of its own besides references (`${secret.x}`) and the name of an HTTP scheme.
 pub(crate) fn only_references(text: &str) -> bool {
     let mut rest = text;
@@ -183,6 +208,34 @@ mod tests {
         }
         for text in ["hunter2", "Bearer abc", "${secret.a}x", ""] {
             assert!(!only_references(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn references_in_headers() {
+        for text in [
+            "",
+            "Bearer",
+            "${secret.a}",
+            "Bearer ${token}",
+            "Token token=${secret.a}",
+            "Basic ${secret.user}:${secret.password}",
+            "session=${secret.a}; id=\"${b}\"",
+        ] {
+            assert!(only_references_in_header(text), "{text}");
+        }
+        for text in ["hunter2", "Bearer abc", "${secret.a}x", "session=abc", "a=b; c=${secret.c}", "Bearer x${n}"] {
+            assert!(!only_references_in_header(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_that_hold_secrets() {
+        for key in ["password", "api_token", "API_KEY", "client_secret"] {
+            assert!(names_a_secret(key), "{key}");
+        }
+        for key in ["token_url", "max_tokens", "tokens", "password_field", "model", "secret_name"] {
+            assert!(!names_a_secret(key), "{key}");
         }
     }
 

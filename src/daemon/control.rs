@@ -13,7 +13,7 @@ use super::{
     view::Outbox,
 };
 use crate::{
-    alert::{self, Alerts, Turn},
+    alert::{self, AlertState, Alerts, Turn},
     judge::History,
     load::{report, run::RunEvent},
     measure::data::RunData,
@@ -40,6 +40,9 @@ pub const FOR_PROBES: usize = 32;
 
 /// Good runs kept of each scenario, for `baseline(…)` and for comparison in mails.
 pub const GOOD_RUNS: usize = 5;
+
+/// Why a run has no result when it died with the process.
+const KILLED: &str = "the process ended while it ran";
 
 /// Runs kept for the page.
 const RECENT: usize = 10;
@@ -185,9 +188,20 @@ impl Control {
         for skip in &missed {
             control.skip(skip, now);
         }
+        control.announce();
         control.after(now);
         let effects = control.done();
         (control, effects)
+    }
+
+    /// What a person who reads the log wants to know at the start.
+    fn announce(&mut self) {
+        if let Some(reason) = &self.paused {
+            self.effects.push(Effect::Warn(format!("all load is paused: {reason}; `plimsoll resume` releases it")));
+        }
+        let next = self.agenda.upcoming().min_by_key(|(_, at)| *at);
+        let next = next.map_or("none is due".to_owned(), |(name, at)| format!("next: {name} at {at:.0}"));
+        self.effects.push(Effect::Log(format!("{} scenarios, {next}", self.known.len())));
     }
 
     /// Takes in what happened; the effects are carried out in order, the commit first.
@@ -265,17 +279,18 @@ impl Control {
         for change in &turn.transitions {
             self.metrics.transition(&change.scenario, &change.alert, change.state.as_str());
             let (state, severity) = (change.state.as_str(), change.severity.as_str());
-            self.effects
-                .push(Effect::Log(format!("alert {} of {} is {state} ({severity})", change.alert, change.scenario)));
+            let line = format!("alert {} of {} is {state} ({severity})", change.alert, change.scenario);
+            let firing = change.state == AlertState::Firing;
+            self.effects.push(if firing { Effect::Warn(line) } else { Effect::Log(line) });
         }
-        self.effects.extend(turn.problems.into_iter().map(Effect::Log));
+        self.effects.extend(turn.problems.into_iter().map(Effect::Warn));
         self.alert_next = turn.next;
         self.batch.append(turn.batch);
     }
 
     fn pause(&mut self, reason: String, now: Now) {
         if self.paused.is_none() {
-            self.effects.push(Effect::Log(format!("all load is paused: {reason}")));
+            self.effects.push(Effect::Warn(format!("all load is paused: {reason}")));
         }
         self.agenda.set_paused(true);
         self.metrics.paused(true);
@@ -347,7 +362,8 @@ impl Control {
             history.previous = Some(run.clone());
         }
         let reason = run.reasons.first().map_or(String::new(), |reason| format!(": {reason}"));
-        self.effects.push(Effect::Log(format!("run {run_id} of {scenario} ended: {}{reason}", run.verdict)));
+        let line = format!("run {run_id} of {scenario} ended: {}{reason}", run.verdict);
+        self.effects.push(if run.verdict == Verdict::Pass { Effect::Log(line) } else { Effect::Warn(line) });
         self.recent.insert(0, run.clone());
         self.recent.truncate(RECENT);
         self.batch.runs.push(run);
@@ -369,14 +385,17 @@ impl Control {
         self.ended(run, now);
     }
 
-    /// A run that went down with the process: interrupted, so that it is seen and alerts nobody.
+    /// A run that went down with the process: interrupted, so that it is seen and alerts nobody. Twice in a row it may be
+    /// the run that brings the process down, and is no data.
     fn killed(&mut self, unfinished: &Unfinished, now: Now) {
         let Unfinished { run_id, scenario, due } = unfinished;
         let Some(mut run) = self.without_result(run_id, scenario, (*due, *due, now.wall), self.cause(scenario)) else {
             return;
         };
-        run.verdict = Verdict::Interrupted;
-        run.reasons.push("the process ended while it ran".to_owned());
+        let before = self.known.get(scenario).and_then(|known| known.history.previous.as_ref());
+        let again = before.is_some_and(|before| before.reasons.iter().any(|reason| reason == KILLED));
+        run.verdict = if again { Verdict::NoData } else { Verdict::Interrupted };
+        run.reasons.push(KILLED.to_owned());
         self.ended(run, now);
     }
 
@@ -396,6 +415,7 @@ impl Control {
     fn facts(&self, scenario: &Name) -> Option<alert::ScenarioFacts> {
         let known = self.known.get(scenario)?;
         let next = self.agenda.upcoming().find(|(name, _)| *name == scenario).map(|(_, at)| at);
+        let next = next.filter(|_| self.paused.is_none());
         Some(alert::ScenarioFacts::of(&known.scenario, known.schedule.clone(), next))
     }
 }

@@ -85,8 +85,10 @@ pub enum Effect {
     },
     /// A run has ended: let go of its handle.
     Reap(Name),
-    /// A person should read this in the log.
+    /// A person may read this in the log.
     Log(String),
+    /// A person should read this in the log.
+    Warn(String),
     /// Everything has come to its end.
     Exit,
 }

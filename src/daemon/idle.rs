@@ -32,7 +32,7 @@ pub fn start(
         let reads = scenario.target.stats.as_ref().is_some_and(|stats| !stats.idle_every.is_zero());
         if reads && !targets.contains_key(&scenario.target.name) {
             let scope = Scope {
-                constants: scenario.constants.clone(),
+                constants: scenario.constants.clone().into(),
                 run_id: "idle".into(),
                 vu: 0,
                 iteration: 0,
@@ -69,7 +69,14 @@ async fn read(
     status: watch::Receiver<Arc<StatusView>>,
     events: mpsc::Sender<Event>,
 ) {
-    let Some(mut poller) = Poller::new(&target, &policy, scope) else { return };
+    let mut poller = match Poller::new(&target, &policy, scope) {
+        Ok(Some(poller)) => poller,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(target = &*target.name, %error, "failed to read the target's figures between runs");
+            return;
+        }
+    };
     let units: BTreeMap<Name, Unit> =
         poller.spec().stats.iter().map(|(name, stat)| (name.clone(), stat.unit)).collect();
     let mut ticks = tokio::time::interval(poller.spec().idle_every);

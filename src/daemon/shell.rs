@@ -91,6 +91,7 @@ impl Daemon {
             .with_context(|| format!("failed to open the data directory {}", settings.daemon.data_dir.display()))?;
         opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let store = opened.store;
+        store.hurry(clock.now().wall).await.context("failed to read the outbox")?;
         let gate = Gate::new(&settings.policy);
         let switch = Switch::new(settings.daemon.pause_file.clone(), gate.clone());
         let now = clock.now();
@@ -247,6 +248,7 @@ impl Daemon {
                     }
                 }
                 Effect::Log(line) => tracing::info!("{line}"),
+                Effect::Warn(line) => tracing::warn!("{line}"),
                 Effect::Exit => over = true,
             }
         }

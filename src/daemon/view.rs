@@ -60,6 +60,15 @@ impl Control {
         if self.outbox.view.dead > 0 {
             troubles.push(format!("{} mails were given up: see the outbox", self.outbox.view.dead));
         }
+        let stuck: Vec<_> =
+            self.outbox.mails.iter().filter(|mail| mail.state == "queued" && mail.attempts > 0).collect();
+        if let Some(oldest) = stuck.last() {
+            let why = oldest.last_error.as_deref().unwrap_or("no answer yet");
+            troubles.push(format!(
+                "mails do not leave: {} waiting, the oldest shown since {:.0}; the last try to {} failed: {why}",
+                self.outbox.view.queued, oldest.created, oldest.recipient
+            ));
+        }
         let upcoming: HashMap<&Name, Timestamp> = self.agenda.upcoming().collect();
         StatusView {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -92,7 +101,7 @@ impl Control {
             executor: known.scenario.load.executor.as_str().into(),
             schedule: known.schedule.clone(),
             last: known.history.previous.as_ref().map(RunView::from),
-            next_run,
+            next_run: next_run.filter(|_| self.paused.is_none()),
             running: u32::try_from(self.agenda.running(name).len()).unwrap_or(u32::MAX),
             in_flight: known.in_flight,
         })

@@ -38,7 +38,7 @@ pub fn classify(step: &Step, rules: &[ClassifyRule], view: &ResponseView<'_>) ->
     // A step that says which status it wants (`status == 404`) has the last word on `failed{status}`.
     let overruled = by_status && outcome == Outcome::Failed && &*reason == fail::STATUS;
     if outcome != Outcome::Ok && !overruled {
-        return Landing { class: Classified { outcome, reason }, detail: format!("status {status}") };
+        return Landing { class: Classified { outcome, reason }, detail: in_words(status, view) };
     }
     match step.expect.iter().find_map(|expect| expect.eval(view).err()) {
         None => Landing { class: Classified { outcome: Outcome::Ok, reason: "".into() }, detail: String::new() },
@@ -70,6 +70,16 @@ fn by_default(status: StatusCode, view: &ResponseView<'_>) -> (Outcome, Name) {
         (Outcome::Ok, "".into())
     } else {
         (Outcome::Failed, fail::STATUS.into())
+    }
+}
+
+/// The status, and of a redirect where it points: it is an answer like any other, and nobody goes there.
+fn in_words(status: StatusCode, view: &ResponseView<'_>) -> String {
+    match view.headers.get(::http::header::LOCATION) {
+        Some(to) if status.is_redirection() => {
+            format!("status {status} to {}; redirects are not followed", String::from_utf8_lossy(to.as_bytes()))
+        }
+        _ => format!("status {status}"),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
+    io,
+    net::{SocketAddr, ToSocketAddrs as _},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 
 use super::{
     conn::Conn,
@@ -50,16 +51,37 @@ pub struct Dialer {
     target: Arc<Target>,
     policy: Arc<Policy>,
     tls: Option<Arc<rustls::ClientConfig>>,
-    resolved: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
-    /// Held while a name is being resolved: a burst of connections asks once.
-    resolving: tokio::sync::Mutex<()>,
+    resolved: RefCell<Option<(Instant, Resolved)>>,
+    /// The look-up that is on its way. A burst of connections asks once, and a resolver that hangs holds one thread,
+    /// however many give up waiting for it.
+    pending: RefCell<Option<watch::Receiver<Option<Resolved>>>>,
+    look_up: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
 }
+
+/// What a look-up came to: addresses, or why there are none.
+type Resolved = Result<Vec<SocketAddr>, String>;
+
+/// A look-up that failed is not repeated for this long.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// Addresses of one name that are looked at.
+const MAX_ADDRESSES: usize = 16;
 
 impl Dialer {
     /// A dialer for `target`. Blocks on reading certificate authorities.
     pub fn new(target: Arc<Target>, policy: Arc<Policy>) -> Result<Self, super::tls::TlsError> {
         let tls = if target.base.https { Some(super::tls::client_config(target.http.ca.as_deref())?) } else { None };
-        Ok(Self { target, policy, tls, resolved: RefCell::new(None), resolving: tokio::sync::Mutex::default() })
+        Ok(Self::with(target, policy, tls))
+    }
+
+    fn with(target: Arc<Target>, policy: Arc<Policy>, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self { target, policy, tls, resolved: RefCell::default(), pending: RefCell::default(), look_up }
+    }
+
+    /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::with(self.target.clone(), self.policy.clone(), self.tls.clone())
     }
 
     /// Opens a connection within `connect_timeout`.
@@ -118,30 +140,56 @@ impl Dialer {
             return Ok(vec![SocketAddr::new(ip, base.port)]);
         }
         let start = clock::mono();
-        if let Some(addresses) = self.remembered(start) {
-            return Ok(addresses);
+        let failed = |detail| DialError { reason: fail::DNS, detail };
+        if let Some(resolved) = self.remembered(start) {
+            return resolved.map_err(failed);
         }
-        let _alone = self.resolving.lock().await;
-        if let Some(addresses) = self.remembered(clock::mono()) {
-            times.dns = Some(clock::mono() - start);
-            return Ok(addresses);
-        }
-        let found = tokio::net::lookup_host((&*base.host, base.port)).await;
+        let mut answer = self.ask();
+        let resolved = match answer.wait_for(Option::is_some).await {
+            Ok(resolved) => resolved.clone().expect("it was waited for"),
+            Err(_) => Err(format!("the look-up of {} was given up", base.host)),
+        };
         let end = clock::mono();
         times.dns = Some(end - start);
-        let addresses: Vec<_> = found.map_err(|error| failed(fail::DNS, &error))?.take(16).collect();
-        if addresses.is_empty() {
-            return Err(DialError { reason: fail::DNS, detail: format!("{} has no address", base.host) });
+        // The first who learns of it keeps it for the others.
+        let mut pending = self.pending.borrow_mut();
+        if pending.as_ref().is_some_and(|pending| pending.same_channel(&answer)) {
+            *pending = None;
+            *self.resolved.borrow_mut() = Some((end, resolved.clone()));
         }
-        *self.resolved.borrow_mut() = Some((end, addresses.clone()));
-        Ok(addresses)
+        resolved.map_err(failed)
     }
 
-    fn remembered(&self, now: Instant) -> Option<Vec<SocketAddr>> {
-        let resolved = self.resolved.borrow();
-        let (at, addresses) = resolved.as_ref()?;
-        (now.saturating_duration_since(*at) < self.target.http.dns_ttl).then(|| addresses.clone())
+    /// The look-up on its way, or a new one.
+    fn ask(&self) -> watch::Receiver<Option<Resolved>> {
+        let mut pending = self.pending.borrow_mut();
+        let answer = pending.get_or_insert_with(|| {
+            let (sender, receiver) = watch::channel(None);
+            let (host, port, look_up) = (self.target.base.host.clone(), self.target.base.port, self.look_up);
+            tokio::task::spawn_blocking(move || {
+                let resolved = match look_up(&host, port) {
+                    Ok(addresses) if addresses.is_empty() => Err(format!("{host} has no address")),
+                    Ok(addresses) => Ok(addresses),
+                    Err(error) => Err(with_sources(&error)),
+                };
+                sender.send_replace(Some(resolved));
+            });
+            receiver
+        });
+        answer.clone()
     }
+
+    fn remembered(&self, now: Instant) -> Option<Resolved> {
+        let resolved = self.resolved.borrow();
+        let (at, resolved) = resolved.as_ref()?;
+        let ttl = if resolved.is_ok() { self.target.http.dns_ttl } else { FAILURE_TTL };
+        (now.saturating_duration_since(*at) < ttl).then(|| resolved.clone())
+    }
+}
+
+/// Asks the system. Blocks.
+fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.take(MAX_ADDRESSES).collect())
 }
 
 /// Tries the addresses in turn, each with an equal share of the time.
@@ -181,4 +229,75 @@ pub fn with_sources(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+    use crate::model::scenario::{BaseUrl, HttpOptions};
+
+    fn dialer(look_up: fn(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Dialer {
+        let base = BaseUrl { https: false, host: "name.invalid".into(), port: 80, prefix: "".into() };
+        let http = HttpOptions { connect_timeout: Duration::from_millis(50), ..HttpOptions::default() };
+        let (headers, classify) = (Vec::new(), Vec::new());
+        let target = Target { name: "t".into(), base, headers, http, classify, stats: None };
+        Dialer { look_up, ..Dialer::with(Arc::new(target), Arc::default(), None) }
+    }
+
+    async fn resolved(dialer: &Dialer) -> Resolved {
+        let found = dialer.resolve(&mut DialTimes::default()).await;
+        found.map_err(|error| error.detail)
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_is_asked_once() {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        static RELEASED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+        #[expect(clippy::unnecessary_wraps, reason = "it stands for a look-up that may fail")]
+        fn hangs(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            let released = RELEASED.0.lock().expect("no panic");
+            let _released = RELEASED.1.wait_while(released, |released| !*released).expect("no panic");
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], 9))])
+        }
+        let dialer = dialer(hangs);
+        for _ in 0..3 {
+            let (first, second) = tokio::join!(dialer.dial(), dialer.dial());
+            for (_, conn) in [first, second] {
+                assert_eq!(conn.err().map(|error| error.reason), Some(fail::DNS));
+            }
+        }
+        *RELEASED.0.lock().expect("no panic") = true;
+        RELEASED.1.notify_all();
+        let (first, second) = tokio::join!(resolved(&dialer), resolved(&dialer));
+        assert_eq!((first.clone(), first), (second, Ok(vec![SocketAddr::from(([127, 0, 0, 1], 9))])));
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1, "those who gave up left their question to the next");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_remembered_for_a_second() {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let dialer = dialer(|_, _| {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            Err(io::Error::other("no such name"))
+        });
+        assert_eq!(resolved(&dialer).await, Err("no such name".to_owned()));
+        assert_eq!(resolved(&dialer).await, Err("no such name".to_owned()));
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1);
+        let learnt = dialer.resolved.borrow().as_ref().map(|(at, _)| *at).expect("it is remembered");
+        assert!(dialer.remembered(learnt + FAILURE_TTL).is_none(), "and asked again then");
+    }
+
+    #[test]
+    fn another_dialer_shares_the_tls_configuration() {
+        let config = super::super::tls::client_config(None).ok();
+        let dialer = Dialer { tls: config.clone(), ..dialer(|_, _| Ok(Vec::new())) };
+        let another = dialer.another();
+        assert!(config.is_some() && config.zip(another.tls).is_some_and(|(ours, theirs)| Arc::ptr_eq(&ours, &theirs)));
+    }
 }

@@ -11,7 +11,7 @@ use crate::model::{Name, clock::Clock, scenario::Constants};
 #[derive(Debug, Clone)]
 pub struct Scope {
     /// `vars`, `secret`, `env`.
-    pub constants: Constants,
+    pub constants: Prepared,
     /// Of the run.
     pub run_id: Name,
     /// The user, or the slot of an arrival.
@@ -28,9 +28,30 @@ pub struct Scope {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The names every scope has, for checks at load time.
-pub const BUILT_IN: [&str; 11] =
-    ["vu", "iteration", "identity", "n", "run_id", "now", "uuid", "random", "vars", "secret", "env"];
+/// The constants of a scenario, made ready once: no request copies them.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    json: Constants,
+    values: Value,
+}
+
+impl From<Constants> for Prepared {
+    fn from(json: Constants) -> Self {
+        let values = Value::from(Serde(&*json.0));
+        Self { json, values }
+    }
+}
+
+impl Prepared {
+    /// A constant by its name, or by its place, as `vars.model`: a condition asks for one value, not for all of them.
+    fn find(&self, name: &str) -> Option<&serde_json::Value> {
+        let constants = &*self.json.0;
+        constants.get(name).or_else(|| {
+            let (first, rest) = name.split_once('.')?;
+            rest.split('.').try_fold(constants.get(first)?, |value, part| value.get(part))
+        })
+    }
+}
 
 impl Scope {
     /// The value of a name; captures hide nothing, since configuration refuses captures named like a built-in.
@@ -45,7 +66,7 @@ impl Scope {
             "random" => {
                 SmallRng::seed_from_u64(self.seed ^ self.n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).random::<f64>().into()
             }
-            _ => return self.captures.get(name).or_else(|| self.constants.0.get(name)).cloned(),
+            _ => return self.captures.get(name).or_else(|| self.constants.find(name)).cloned(),
         })
     }
 
@@ -57,7 +78,11 @@ impl Scope {
 
 impl Object for Scope {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get(key.as_str()?).map(|value| Value::from(Serde(value)))
+        let name = key.as_str()?;
+        if self.constants.json.0.contains_key(name) && !self.captures.contains_key(name) {
+            return self.constants.values.get_attr(name).ok();
+        }
+        self.get(name).map(|value| Value::from(Serde(value)))
     }
 }
 
@@ -71,10 +96,11 @@ mod tests {
 
     #[test]
     fn templates_see_the_scope() {
-        let constants = serde_json::json!({"vars": {"model": "llama2"}, "secret": {}, "env": {}});
+        let constants =
+            serde_json::json!({"vars": {"model": "llama2", "prompt": "x".repeat(100)}, "secret": {}, "env": {}});
         let serde_json::Value::Object(constants) = constants else { unreachable!("it is an object") };
         let scope = Arc::new(Scope {
-            constants: Constants(Arc::new(constants)),
+            constants: Constants(Arc::new(constants)).into(),
             run_id: "r1".into(),
             vu: 3,
             iteration: 2,
@@ -89,5 +115,14 @@ mod tests {
         assert_eq!(scope.get("random"), scope.get("random"), "a run can be repeated");
         assert_ne!(scope.get("uuid"), scope.get("uuid"));
         assert_eq!(scope.get("nobody"), None);
+        assert_eq!(
+            (scope.get("vars.model"), scope.get("vars.x"), scope.get("no.x")),
+            (Some("llama2".into()), None, None)
+        );
+        let prompt = || {
+            let vars = scope.get_value(&"vars".into()).expect("it is there");
+            vars.get_attr("prompt").ok().and_then(|prompt| prompt.as_str().map(str::as_ptr)).expect("text")
+        };
+        assert_eq!(prompt(), prompt(), "no request copies them");
     }
 }

@@ -412,8 +412,9 @@ fn implicit_thresholds_hold_until_an_outcome_is_named() {
         assert!(added.iter().all(|threshold| threshold.implicit));
     };
     check(&[], true, false, &["rate(ok) == 100%", "count(ok) > 0"]);
-    check(&[], false, false, &["rate(ok) >= 99%", "count(ok) > 0"]);
-    check(&["p95(latency) < 2s"], false, false, &["rate(ok) >= 99%", "count(ok) > 0"]);
+    check(&[], false, false, &["rate(ok) >= 99%", "rate(dropped) <= 1%", "count(ok) > 0"]);
+    check(&["p95(latency) < 2s"], false, false, &["rate(ok) >= 99%", "rate(dropped) <= 1%", "count(ok) > 0"]);
+    check(&["count(dropped) == 0"], false, false, &["rate(ok) >= 99%", "count(ok) > 0"]);
     check(&["rate(rejected) <= 5%"], false, false, &["count(ok) > 0"]);
     check(&["count(failed) == 0"], true, false, &["count(ok) > 0"]);
     check(&[], false, true, &["count(ok) > 0"]);

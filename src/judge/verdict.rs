@@ -14,12 +14,16 @@ use crate::model::{
     scenario::{Executor, Load},
 };
 
-/// Thresholds that hold without being written: a share of ok requests until one names ok, rejected or failed or the
-/// overload is intended, and always that anything was ok, unless a threshold counts that itself.
+/// Thresholds that hold without being written: shares of ok and (of a load) dropped requests until one names ok, rejected
+/// or failed or the overload is intended, and always that anything was ok, unless a threshold counts that itself.
 pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Vec<Threshold> {
     let mut added = Vec::new();
     if !overload && !own.iter().any(Threshold::names_outcome) {
         added.push(default_threshold(if probe { "rate(ok) == 100%" } else { "rate(ok) >= 99%" }));
+        // Shares are of what was answered: a target that hangs answers little, and what it kept from being sent counts too.
+        if !probe && !own.iter().any(names_drops) {
+            added.push(default_threshold("rate(dropped) <= 1%"));
+        }
     }
     if !own.iter().any(|threshold| counts_ok(&threshold.left)) {
         added.push(default_threshold("count(ok) > 0"));
@@ -32,14 +36,20 @@ pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Ve
     added
 }
 
+fn names_drops(threshold: &Threshold) -> bool {
+    let about = |metric: &Metric| matches!(metric, Metric::Dropped | Metric::Sent | Metric::Planned);
+    threshold.aggregates().iter().any(|aggregate| about(&aggregate.metric))
+}
+
 /// `count(ok)`, of all of them.
 fn counts_ok(measure: &Measure) -> bool {
     matches!(measure, Measure::Of(Aggregate { by: Aggregation::Count, metric: Metric::Outcome(Outcome::Ok), selectors, .. })
         if selectors.is_empty())
 }
 
-/// What must hold of the generator where `valid_if` says nothing: no step of the clock beyond 2 s, and from 100 requests
-/// on p99(send_lag) within 50 ms or a tenth of the period, whichever is longer.
+/// What must hold of the generator where `valid_if` says nothing: no step of the clock beyond 2 s, from 100 requests on
+/// p99(send_lag) within 50 ms or a tenth of the period, whichever is longer, and nothing dropped because we noticed it
+/// too late.
 pub fn default_valid_if(load: &Load) -> Vec<Threshold> {
     let period_ms = match &load.executor {
         Executor::ConstantArrivalRate { rate, .. } => 1000.0 / rate.per_second(),
@@ -47,7 +57,11 @@ pub fn default_valid_if(load: &Load) -> Vec<Threshold> {
     };
     let limit = (period_ms / 10.0).clamp(50.0, 3_600_000.0);
     let lag = default_threshold(&format!("p99(send_lag) <= {}ms", limit.round()));
-    vec![default_threshold("count(clock_steps) == 0"), Threshold { min_samples: 100, ..lag }]
+    vec![
+        default_threshold("count(clock_steps) == 0"),
+        Threshold { min_samples: 100, ..lag },
+        default_threshold("count(dropped{reason=generator}) == 0"),
+    ]
 }
 
 fn default_threshold(src: &str) -> Threshold {

@@ -110,7 +110,9 @@ fn a_breach_that_was_not_held_is_none_at_the_end_of_the_run() {
         let held = threshold(src, false, 0);
         let (_, judge) = feed(&held, repeat(failed));
         let mut data = RunData::default();
-        repeat(failed).iter().for_each(|failed| data.merge(&second(*failed, 10)));
+        for failed in repeat(failed) {
+            data.merge(&second(failed, 10));
+        }
         let history = History::default();
         let evidence = Evidence { data: &data, history: &history, windows: Some(&judge), clock_steps: 0 };
         let report = evaluate(&held, &evidence);

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     pacer::Pacer,
     plan::Uniform,
-    recorder::IterationEnd,
+    recorder::{IterationEnd, Recorder},
     stop::{Cause, Stop},
     user::{Model, Shared},
 };
@@ -53,7 +53,7 @@ async fn probe(shared: &Rc<Shared>, grace: Duration) {
     let aboard = Flight::board(&flight, shared);
     spawn_local(async move {
         let shared = &aboard.shared;
-        shared.iterate(shared.scope(1, 1), clock::mono(), &mut None, Model::Closed).await;
+        shared.iterate(shared.scope(1, 1), clock::mono(), &mut None, Model::Probe).await;
     });
     race(cut_after(&shared.stop, grace), flight.all_landed()).await;
 }
@@ -280,9 +280,17 @@ async fn arrivals(shared: &Rc<Shared>, plan: Uniform, duration: Duration, grace:
     Ok(())
 }
 
+/// Whether an arrival is noticed too late; it is dropped then, and its lateness is as much ours as that of one sent.
+fn late(now: Instant, due: Instant, recorder: &Recorder) -> bool {
+    let lag = now.saturating_duration_since(due);
+    if lag > TOO_LATE {
+        recorder.drop_late(lag);
+    }
+    lag > TOO_LATE
+}
+
 fn arrive(shared: &Rc<Shared>, flight: &Rc<Flight>, slots: &Rc<Slots>, due: Instant) {
-    if clock::mono().saturating_duration_since(due) > TOO_LATE {
-        shared.recorder.drop_one(DropReason::Generator);
+    if late(clock::mono(), due, &shared.recorder) {
         return;
     }
     let Some(mut slot) = Slots::take(slots) else {
@@ -295,4 +303,20 @@ fn arrive(shared: &Rc<Shared>, flight: &Rc<Flight>, slots: &Rc<Slots>, due: Inst
         let scope = shared.scope(slot.number, slot.iteration);
         shared.iterate(scope, due, &mut slot.kept, Model::Open).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arrival_that_comes_too_late_is_dropped_and_its_lag_counts() {
+        let (recorder, due) = (Recorder::default(), clock::mono());
+        assert!(!late(due + TOO_LATE, due, &recorder));
+        assert_eq!((recorder.take().send_lag.count(), recorder.take().dropped()), (0, 0));
+        assert!(late(due + Duration::from_millis(1500), due, &recorder));
+        let data = recorder.take();
+        assert_eq!((data.dropped[DropReason::Generator as usize], data.send_lag.count()), (1, 1));
+        assert!(data.send_lag.stats().max >= 1.49, "{:?}", data.send_lag.stats());
+    }
 }

@@ -26,10 +26,10 @@ pub struct Conclusion<'a> {
     pub trouble: Option<String>,
 }
 
-/// CPU time of this process so far, in seconds.
+/// CPU time of the calling thread so far, in seconds. A run owns its thread; the process has other runs.
 pub fn cpu_seconds() -> f64 {
     // Not from /proc: its ticks of 10 ms are longer than many a run.
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
@@ -68,4 +68,21 @@ pub fn conclude(summary: &mut RunSummary, conclusion: &Conclusion<'_>) {
     summary.thresholds = judged.into_iter().map(|(_, report)| report).collect();
     summary.generator.valid = invalid.is_empty();
     summary.generator.reasons = invalid;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_seconds;
+
+    #[test]
+    fn what_other_threads_use_is_not_counted() {
+        let before = cpu_seconds();
+        let burnt = std::thread::spawn(|| {
+            let before = cpu_seconds();
+            while cpu_seconds() - before < 0.1 {}
+            cpu_seconds() - before
+        });
+        assert!(burnt.join().expect("no panic") >= 0.1);
+        assert!(cpu_seconds() - before < 0.05, "this thread waited");
+    }
 }

@@ -10,6 +10,7 @@ use ::http::{Method, Request};
 use bytes::Bytes;
 use http_body_util::Full;
 
+use super::user::INLINE_BODY;
 use crate::{
     http::{
         conn::Conn,
@@ -17,11 +18,12 @@ use crate::{
         exchange::{Keep, exchange},
         request,
         scope::Scope,
+        tls::TlsError,
     },
     measure::stats::{StatFault, extract},
     model::{
         Name,
-        scenario::{BodySpec, RequestSpec, StatsSpec, Target},
+        scenario::{BodySpec, RequestSpec, StatSpec, StatsSpec, Target},
         settings::Policy,
         template::Template,
     },
@@ -47,11 +49,19 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// `None` if the target has no stats, or no TLS configuration can be made for it. `scope` fills in the target's
-    /// headers.
-    pub fn new(target: &Arc<Target>, policy: &Arc<Policy>, scope: Scope) -> Option<Self> {
+    /// `None` if the target has no stats. `scope` fills in the target's headers. Fails if no TLS configuration can be
+    /// made; blocks on reading certificate authorities.
+    pub fn new(target: &Arc<Target>, policy: &Arc<Policy>, scope: Scope) -> Result<Option<Self>, TlsError> {
+        if target.stats.is_none() {
+            return Ok(None);
+        }
+        let dialer = Dialer::new(target.clone(), policy.clone())?;
+        Ok(Self::with(target, dialer, scope))
+    }
+
+    /// The same over a dialer that is there.
+    pub fn with(target: &Arc<Target>, dialer: Dialer, scope: Scope) -> Option<Self> {
         let spec = target.stats.clone()?;
-        let dialer = Dialer::new(target.clone(), policy.clone()).ok()?;
         Some(Self { target: target.clone(), spec, dialer, kept: None, scope: Arc::new(scope) })
     }
 
@@ -62,22 +72,22 @@ impl Poller {
 
     /// Reads every figure once; each path is asked for once.
     pub async fn read(&mut self) -> Readings {
-        let mut bodies: BTreeMap<Name, Result<(String, Option<serde_json::Value>), StatFault>> = BTreeMap::new();
+        let mut bodies: BTreeMap<Name, Result<Bytes, StatFault>> = BTreeMap::new();
         let paths: Vec<Name> = self.spec.stats.values().map(|stat| stat.path.clone()).collect();
         for path in paths {
             let Entry::Vacant(unread) = bodies.entry(path) else { continue };
             let limit = LIMIT.min(self.target.http.timeout);
             let got = tokio::time::timeout(limit, self.get(unread.key())).await.unwrap_or(Err(StatFault::Timeout));
-            unread.insert(got.map(|body| {
-                let json = serde_json::from_slice(&body).ok();
-                (String::from_utf8_lossy(&body).into_owned(), json)
-            }));
+            unread.insert(got);
         }
-        let read = |stat: &crate::model::scenario::StatSpec| match &bodies[&stat.path] {
-            Ok((body, json)) => extract(stat, body, json.as_ref()),
-            Err(fault) => Err(*fault),
-        };
-        self.spec.stats.iter().map(|(name, stat)| (name.clone(), read(stat))).collect()
+        if bodies.values().flatten().map(Bytes::len).sum::<usize>() <= INLINE_BODY {
+            return figures(&self.spec, &bodies);
+        }
+        let spec = self.spec.clone();
+        match tokio::task::spawn_blocking(move || figures(&spec, &bodies)).await {
+            Ok(readings) => readings,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// The same, within `limit`; a round that takes longer has failed as a whole.
@@ -110,5 +120,50 @@ impl Poller {
         let answer = exchange(&mut conn, request, Keep::All, MAX_BODY).await.map_err(|_| StatFault::Http)?;
         self.kept = Some(conn);
         if answer.status.is_success() { Ok(answer.body) } else { Err(StatFault::Http) }
+    }
+}
+
+/// Every figure, looked for in the answers of its path.
+fn figures(spec: &StatsSpec, bodies: &BTreeMap<Name, Result<Bytes, StatFault>>) -> Readings {
+    let parse = |body: &Bytes| (String::from_utf8_lossy(body).into_owned(), serde_json::from_slice(body).ok());
+    let parsed: BTreeMap<_, _> =
+        bodies.iter().map(|(path, body)| (path, body.as_ref().map(parse).map_err(|fault| *fault))).collect();
+    let read = |stat: &StatSpec| match &parsed[&stat.path] {
+        Ok((body, json)) => extract(stat, body, json.as_ref()),
+        Err(fault) => Err(*fault),
+    };
+    spec.stats.iter().map(|(name, stat)| (name.clone(), read(stat))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        clock::SystemClock,
+        scenario::{BaseUrl, Constants, HttpOptions},
+    };
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_reported() {
+        let target = Target {
+            name: "t".into(),
+            base: BaseUrl { https: true, host: "localhost".into(), port: 443, prefix: "".into() },
+            headers: Vec::new(),
+            http: HttpOptions { ca: Some("/nobody/ca.pem".into()), ..HttpOptions::default() },
+            classify: Vec::new(),
+            stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
+        };
+        let scope = Scope {
+            constants: Constants(Arc::default()).into(),
+            run_id: "r".into(),
+            vu: 0,
+            iteration: 0,
+            n: 0,
+            captures: BTreeMap::new(),
+            seed: 0,
+            clock: Arc::new(SystemClock),
+        };
+        let error = Poller::new(&Arc::new(target), &Arc::default(), scope).expect_err("no such file");
+        assert!(error.to_string().contains("/nobody/ca.pem"), "{error}");
     }
 }

@@ -74,6 +74,11 @@ impl Connector {
         Rc::new(Self { dialer, reuse, pool })
     }
 
+    /// Opens connections to the same target, without reading its certificate authorities again.
+    pub fn another_dialer(&self) -> Dialer {
+        self.dialer.another()
+    }
+
     /// A connection: the user's own (`kept`) or one of the pool, opened if there is none that is usable.
     /// `wait` is filled in as it goes, so that a cut request still tells where its time went.
     pub async fn lease(&self, kept: &mut Option<Conn>, handed: Instant, wait: &Cell<Wait>) -> Result<Lease, DialError> {

@@ -35,6 +35,16 @@ pub enum IterationEnd {
     Interrupted,
 }
 
+/// A request in flight.
+#[derive(Debug)]
+pub struct InFlight<'a>(&'a Cell<u64>);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Recorder {
     /// Takes what was recorded since the last call.
     pub fn take(&self) -> RunData {
@@ -56,6 +66,13 @@ impl Recorder {
     /// Planned requests that were never sent.
     pub fn drop_many(&self, reason: DropReason, count: u64) {
         self.data.borrow_mut().dropped[reason as usize] += count;
+    }
+
+    /// One arrival that we noticed too late to send it.
+    pub fn drop_late(&self, send_lag: Duration) {
+        let mut data = self.data.borrow_mut();
+        data.dropped[DropReason::Generator as usize] += 1;
+        data.send_lag.record(send_lag);
     }
 
     /// One finished iteration.
@@ -105,19 +122,15 @@ impl Recorder {
         self.first_failure.borrow().clone()
     }
 
-    /// Iterations in flight.
+    /// Requests in flight, those included that wait for a connection.
     pub fn active(&self) -> u64 {
         self.active.get()
     }
 
-    /// One more iteration in flight.
-    pub fn enter(&self) {
+    /// One more request in flight, until what is returned is dropped.
+    pub fn enter(&self) -> InFlight<'_> {
         self.active.set(self.active.get() + 1);
-    }
-
-    /// One fewer iteration in flight.
-    pub fn leave(&self) {
-        self.active.set(self.active.get() - 1);
+        InFlight(&self.active)
     }
 
     /// A user's task panicked: what it was about to record is lost.

@@ -46,6 +46,9 @@ use crate::{
     },
 };
 
+/// Threads beside the run's own, for look-ups and large bodies.
+const BLOCKING: usize = 16;
+
 /// The reading before the load delays it no longer than this.
 const FIRST_READING: Duration = Duration::from_secs(2);
 
@@ -90,7 +93,7 @@ pub enum RunEvent {
         run_id: Name,
         /// The counts.
         data: Box<RunData>,
-        /// Iterations in flight.
+        /// Requests in flight.
         active: u64,
     },
     /// The run is over; nothing follows.
@@ -137,7 +140,7 @@ pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<
     let (orders, inbox) = watch::channel(Order::Run);
     let run_id = request.run_id.clone();
     let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
         match runtime {
             Ok(runtime) => {
                 runtime.block_on(conduct(request, inbox, events));
@@ -244,13 +247,12 @@ impl Run {
     /// Hooks, load, readings, hooks. Returns what kept the load from being run at all.
     async fn whole(&self) -> Option<String> {
         let scenario = &self.request.scenario;
-        let both = self
-            .shared(self.stop.clone(), scenario.load.connections)
-            .and_then(|load| Ok((load, self.shared(Stop::default(), Connections::PerVu)?)));
-        let (shared, hooks) = match both {
-            Ok(both) => both,
-            Err(trouble) => return Some(trouble),
+        let dialer = match Dialer::new(scenario.target.clone(), self.request.policy.clone()) {
+            Ok(dialer) => dialer,
+            Err(error) => return Some(error.to_string()),
         };
+        let hooks = self.shared(Stop::default(), Connections::PerVu, dialer.another());
+        let shared = self.shared(self.stop.clone(), scenario.load.connections, dialer);
         if self.request.gate.is_paused() {
             self.stop.drain(Cause::Person);
         }
@@ -273,7 +275,7 @@ impl Run {
 
     async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
         let scenario = &self.request.scenario;
-        let mut poller = Poller::new(&scenario.target, &self.request.policy, shared.scope(0, 0));
+        let mut poller = Poller::with(&scenario.target, shared.connector.another_dialer(), shared.scope(0, 0));
         shared.count.set(0);
         if let Some(poller) = &mut poller {
             let readings = poller.read_within(FIRST_READING).await;
@@ -323,13 +325,12 @@ impl Run {
     }
 
     /// What the users share; `stop` is the run's, or one of the hooks' own, which no end of the load cuts.
-    fn shared(&self, stop: Stop, connections: Connections) -> Result<Rc<Shared>, String> {
+    fn shared(&self, stop: Stop, connections: Connections, dialer: Dialer) -> Rc<Shared> {
         let scenario = &self.request.scenario;
-        let dialer =
-            Dialer::new(scenario.target.clone(), self.request.policy.clone()).map_err(|error| error.to_string())?;
         let keys = scenario.steps.iter().map(|step| SeriesKey { step: step.name.clone(), group: None });
-        Ok(Rc::new(Shared {
+        Rc::new(Shared {
             scenario: scenario.clone(),
+            constants: scenario.constants.clone().into(),
             connector: Connector::new(dialer, connections, scenario.target.http.reuse),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
@@ -341,7 +342,7 @@ impl Run {
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: Cell::new(0),
-        }))
+        })
     }
 
     async fn second_by_second(&self) {

@@ -167,7 +167,9 @@ mod tests {
         use Cause::{Abort, Person, Timeout};
         let check = |causes: &[Cause], expected: Cause| {
             let stop = Stop::default();
-            causes.iter().for_each(|cause| stop.drain(*cause));
+            for cause in causes {
+                stop.drain(*cause);
+            }
             assert_eq!(stop.cause(), Some(expected), "{causes:?}");
         };
         check(&[Timeout], Timeout);

@@ -11,6 +11,7 @@ use std::{
 use ::http::{Method, StatusCode, Uri};
 
 use super::{
+    answer::{self, Judged},
     gate::{Gate, Permit, Refusal},
     pool::{Connector, Wait},
     recorder::{IterationEnd, Recorder},
@@ -19,15 +20,14 @@ use super::{
 use crate::{
     http::{
         capture,
-        classify::{Landing, classify},
+        classify::Landing,
         conn::Conn,
         dial,
         exchange::{self, Answer, ExchangeTimes, Keep},
         request,
-        scope::Scope,
+        scope::{Prepared, Scope},
         stream::Meter,
     },
-    judge::ResponseView,
     measure::data::{Sample, SeriesKey},
     model::{
         Name,
@@ -44,6 +44,8 @@ use crate::{
 pub struct Shared {
     /// What is run.
     pub scenario: Arc<Scenario>,
+    /// Its constants.
+    pub constants: Prepared,
     /// Connections.
     pub connector: Rc<Connector>,
     /// Below which nothing leaves.
@@ -73,6 +75,8 @@ pub struct Shared {
 pub enum Model {
     /// The next iteration waits for the last: a refusal of the gate makes it wait.
     Closed,
+    /// The same, but no longer than one request may take: a probe tells soon how things stand.
+    Probe,
     /// A refusal of the gate drops the request.
     Open,
 }
@@ -85,6 +89,9 @@ enum StepEnd {
     /// The run is over: no further step.
     Over,
 }
+
+/// A body up to this long is parsed on the run's thread, a longer one beside it.
+pub const INLINE_BODY: usize = 64 * 1024;
 
 /// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
 const TICK: Duration = Duration::from_millis(2);
@@ -126,7 +133,7 @@ impl Shared {
     pub fn scope(&self, vu: u64, iteration: u64) -> Scope {
         self.count.set(self.count.get() + 1);
         Scope {
-            constants: self.scenario.constants.clone(),
+            constants: self.constants.clone(),
             run_id: self.run_id.clone(),
             vu,
             iteration,
@@ -148,7 +155,6 @@ impl Shared {
         let start = intended;
         let mut scope = Arc::new(scope);
         let mut end = IterationEnd::Completed;
-        self.recorder.enter();
         for (index, step) in self.scenario.steps.iter().enumerate() {
             let (step_end, ended) = self.step(index, step, &mut scope, intended, kept, model).await;
             match step_end {
@@ -168,7 +174,6 @@ impl Shared {
                 None => ended,
             };
         }
-        self.recorder.leave();
         self.recorder.iteration(end, clock::mono().saturating_duration_since(start));
         end
     }
@@ -196,12 +201,14 @@ impl Shared {
         if self.stop.is_draining() {
             return (StepEnd::Over, clock::mono());
         }
-        let (permit, intended) = match self.admit(intended, model).await {
+        let patience = step.request.timeout.unwrap_or(self.scenario.target.http.timeout);
+        let (permit, intended) = match self.admit(intended, model, patience).await {
             Ok(admitted) => admitted,
             Err(end) => return (end, clock::mono()),
         };
+        let in_flight = (permit, self.recorder.enter());
         let done = self.perform(step, scope, intended, kept).await;
-        drop(permit);
+        drop(in_flight);
         if done.refused {
             self.recorder.drop_one(DropReason::Policy);
             self.note(step, &done, Outcome::Failed);
@@ -221,9 +228,15 @@ impl Shared {
         (end, done.ended)
     }
 
-    /// Passes the gate. A closed load waits there, and is intended from when it may go; an open one is dropped.
-    async fn admit(&self, intended: Instant, model: Model) -> Result<(Permit, Instant), StepEnd> {
-        let mut intended = intended;
+    /// Passes the gate. A closed load waits there, and is intended from when it may go; a probe waits no longer than
+    /// `patience`; an open load is dropped.
+    async fn admit(
+        &self,
+        mut intended: Instant,
+        model: Model,
+        patience: Duration,
+    ) -> Result<(Permit, Instant), StepEnd> {
+        let give_up = (model == Model::Probe).then(|| clock::mono() + patience);
         loop {
             let wait = match self.gate.admit(clock::mono()) {
                 Ok(permit) => return Ok((permit, intended)),
@@ -231,7 +244,7 @@ impl Shared {
                     self.stop.drain(super::stop::Cause::Person);
                     return Err(StepEnd::Over);
                 }
-                Err(_) if model == Model::Open => {
+                Err(_) if model == Model::Open || give_up.is_some_and(|at| clock::mono() >= at) => {
                     self.recorder.drop_one(DropReason::Policy);
                     return Err(StepEnd::NotOk);
                 }
@@ -239,6 +252,7 @@ impl Shared {
                 Err(Refusal::Concurrency) => Duration::from_millis(5),
             };
             self.recorder.throttled();
+            let wait = give_up.map_or(wait, |at| wait.min(at.saturating_duration_since(clock::mono())));
             tokio::select! {
                 () = tokio::time::sleep(wait) => intended = clock::mono(),
                 () = self.stop.wait_draining() => {
@@ -289,7 +303,7 @@ impl Shared {
         let refused = matches!(&result, Err(failure) if failure.reason == dial::POLICY);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let (landing, captured, body) = match result {
-            Ok(answer) => self.judge(step, scope, &answer, latency, times),
+            Ok(answer) => self.judge(step, scope, answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
@@ -332,40 +346,26 @@ impl Shared {
         Ok(answer)
     }
 
-    fn judge(
+    /// A large body is judged beside the run's thread: parsing it would make everybody else late.
+    async fn judge(
         &self,
         step: &Step,
         scope: &Arc<Scope>,
-        answer: &Answer,
+        full: Answer,
         latency: Duration,
         times: ExchangeTimes,
-    ) -> (Landing, Vec<(Name, serde_json::Value)>, bytes::Bytes) {
-        let json = std::cell::OnceCell::new();
-        let view = ResponseView {
-            status: answer.status.as_u16(),
-            headers: &answer.headers,
-            body: &answer.body,
-            json: &json,
-            latency,
-            service_time: times.service.unwrap_or_default(),
-            variable: &|name| scope.get(name),
-        };
-        let mut landing = classify(step, &self.scenario.target.classify, &view);
-        let mut captured = Vec::new();
-        if landing.class.outcome == Outcome::Ok {
-            for capture in &step.capture {
-                match capture::find(capture, &view) {
-                    Ok(Some(value)) => captured.push((capture.name.clone(), value)),
-                    Ok(None) => {}
-                    Err(detail) => {
-                        let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
-                        landing = Landing { class, detail };
-                        break;
-                    }
-                }
-            }
+    ) -> Judged {
+        let times = (latency, times.service.unwrap_or_default());
+        let rules = &self.scenario.target.classify;
+        if full.body.len() <= INLINE_BODY {
+            return answer::judge(step, rules, scope, full, times, &self.redactor);
         }
-        (landing, captured, answer.body.clone())
+        let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
+        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
+        match tokio::task::spawn_blocking(judged).await {
+            Ok(judged) => judged,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     fn cut_off(&self) -> Failure {

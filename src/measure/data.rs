@@ -374,7 +374,9 @@ mod tests {
             data.record(&key, &sample(Outcome::Rejected, &format!("queue{n}"), 503));
             data.record(&key, &sample(Outcome::Failed, &format!("error{n}"), 500));
         }
-        fail::ALL.iter().for_each(|reason| data.record(&key, &sample(Outcome::Failed, reason, 500)));
+        for reason in fail::ALL {
+            data.record(&key, &sample(Outcome::Failed, reason, 500));
+        }
         let mut twice = data.clone();
         twice.merge(&data);
         let reasons = &twice.series[&key].reasons;

@@ -2,9 +2,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use secrecy::SecretString;
 
-use super::{Name, run::Severity, scenario::Scenario};
+use super::{Name, run::Severity, scenario::Scenario, template::percent_encode};
 
 /// A whole configuration, ready to be run.
 #[derive(Debug, Clone)]
@@ -199,29 +203,77 @@ pub enum SmtpTls {
     Implicit,
 }
 
-/// Replaces the values of all secrets by `***` in whatever is shown.
+/// Replaces the values of all secrets by `***` in whatever is shown, as they are and as they are written in paths, forms,
+/// JSON and Base64: a target echoes what it was sent, and rarely in the form that was configured.
 #[derive(Clone, Default)]
-pub struct Redactor(Arc<[String]>);
+pub struct Redactor {
+    forms: Arc<[String]>,
+    secrets: usize,
+}
 
 impl Redactor {
     /// Redacts these values; empty ones are left out, longer ones go first.
     pub fn new(mut values: Vec<String>) -> Self {
         values.retain(|value| !value.is_empty());
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self(values.into())
+        let mut forms: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        Self { forms: forms.into(), secrets: values.len() }
     }
 
-    /// `text` without secrets.
+    /// `text` without secrets, and without the beginnings of secrets that were cut off in it.
     pub fn redact(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| {
+        let whole = self.forms.iter().fold(text.to_owned(), |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), "***") } else { text }
-        })
+        });
+        self.forms.iter().fold(whole, |text, secret| without_beginnings(text, secret))
     }
+}
+
+/// So many characters of a secret are worth hiding even if the rest was cut off.
+const BEGINNING: usize = 8;
+
+fn without_beginnings(mut text: String, secret: &str) -> String {
+    let Some((end, _)) = secret.char_indices().nth(BEGINNING) else { return text };
+    let mut from = 0;
+    while let Some(at) = text[from..].find(&secret[..end]).map(|at| at + from) {
+        let same = text[at..].chars().zip(secret.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8());
+        let length: usize = same.sum();
+        text.replace_range(at..at + length, "***");
+        from = at + 3;
+    }
+    text
+}
+
+/// The ways in which a value is written into requests and answers.
+fn forms(value: &str) -> Vec<String> {
+    let mut path = String::new();
+    percent_encode(value, &mut path);
+    let form = path.replace("%20", "+");
+    let json = serde_json::Value::from(value).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let slashes = json.replace('/', "\\/");
+    let mut forms = vec![lower_hex(&path), lower_hex(&form), path, form, slashes, json, value.to_owned()];
+    // Shorter ones are too likely to be part of a word.
+    if value.len() >= 6 {
+        forms.extend([&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|engine| engine.encode(value)));
+    }
+    forms
+}
+
+/// A percent-encoded text with its hexadecimal digits in lower case.
+fn lower_hex(text: &str) -> String {
+    let mut parts = text.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| {
+        let (hex, rest) = part.split_at(part.len().min(2));
+        format!("{out}%{}{rest}", hex.to_ascii_lowercase())
+    })
 }
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redactor({} secrets)", self.0.len())
+        write!(f, "Redactor({} secrets)", self.secrets)
     }
 }
 
@@ -234,5 +286,31 @@ mod tests {
         let redactor = Redactor::new(vec!["abc".into(), "abcdef".into(), String::new()]);
         assert_eq!(redactor.redact("x abcdef y abc"), "x *** y ***");
         assert_eq!(format!("{redactor:?}"), "Redactor(2 secrets)");
+    }
+
+    #[test]
+    fn secrets_are_replaced_however_they_are_written() {
+        let redactor = Redactor::new(vec!["p/ä \"w+d".into(), "..".into()]);
+        for echo in [
+            "p/ä \"w+d",
+            "p%2F%C3%A4%20%22w%2Bd",
+            "p%2f%c3%a4%20%22w%2bd",
+            "p%2F%C3%A4+%22w%2Bd",
+            "p/ä \\\"w+d",
+            "p\\/ä \\\"w+d",
+            "cC/DpCAidytk",
+            "cC_DpCAidytk",
+        ] {
+            assert_eq!(redactor.redact(&format!("<{echo}>")), "<***>", "{echo}");
+        }
+        assert_eq!(redactor.redact("%2E%2E"), "***");
+    }
+
+    #[test]
+    fn a_secret_that_is_cut_off_is_hidden_as_far_as_it_goes() {
+        let redactor = Redactor::new(vec!["eyJhbGciOiJIUzI1NiJ9.payload.signature".into()]);
+        assert_eq!(redactor.redact("token is \"eyJhbGciOiJIUzI1…\""), "token is \"***…\"");
+        assert_eq!(redactor.redact("a eyJhbGciOiJ b eyJhbGciO"), "a *** b ***");
+        assert_eq!(redactor.redact("eyJhbG is too short to tell"), "eyJhbG is too short to tell");
     }
 }

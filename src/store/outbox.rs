@@ -75,6 +75,21 @@ pub(super) fn note_result(connection: &Connection, id: i64, result: &MailResult,
             params![id, error, now],
         ),
     }?;
+    if let MailResult::Sent { .. } = result {
+        // The relay takes mails: what was tried over a minute ago and waits for another try need wait no longer.
+        connection.execute(
+            "UPDATE outbox SET not_before_ms = ?2 WHERE state = 'queued' AND not_before_ms > ?2 \
+             AND changed_ms <= ?2 - 60000 AND receiver = (SELECT receiver FROM outbox WHERE id = ?1)",
+            params![id, now],
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes every queued mail due: what kept it back may be over, since somebody has started us anew.
+pub(super) fn hurry(connection: &Connection, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE outbox SET not_before_ms = ?1 WHERE state = 'queued' AND not_before_ms > ?1";
+    connection.execute(sql, params![now.as_millisecond()])?;
     Ok(())
 }
 

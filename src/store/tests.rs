@@ -376,3 +376,25 @@ async fn a_backup_is_a_store() {
     commit(&memory, [fact("a", Some("memory"))]).await;
     memory.backup(dir.path().join("memory.db")).await.expect("a backup");
 }
+
+#[tokio::test]
+async fn a_relay_that_takes_mails_again_is_given_those_that_wait() {
+    let store = Store::in_memory().expect("a store");
+    commit(&store, [mail("i1", "a@x", "old"), mail("i2", "b@x", "new")]).await;
+    let first = store.due_mails(at(100), 10).await.expect("a query");
+    let retry = MailResult::Retry { not_before: at(1000), error: "535 wrong password".to_owned() };
+    store.mail_result(first[0].id, retry.clone(), at(110)).await.expect("noted");
+    // Too soon after its own last try: a mail that only its recipient defers is not tried at every other's success.
+    store.mail_result(first[1].id, MailResult::Sent { at: at(120) }, at(120)).await.expect("noted");
+    assert_eq!(store.next_mail_at().await, Ok(Some(at(1000))));
+    commit(&store, [mail("i3", "b@x", "newer")]).await;
+    let newer = store.due_mails(at(200), 10).await.expect("a query");
+    assert_eq!(texts(&newer), ["newer"]);
+    store.mail_result(newer[0].id, MailResult::Sent { at: at(200) }, at(200)).await.expect("noted");
+    assert_eq!(texts(&store.due_mails(at(200), 10).await.expect("a query")), ["old"]);
+    // A start makes everything due.
+    store.mail_result(first[0].id, retry, at(210)).await.expect("noted");
+    assert!(store.due_mails(at(211), 10).await.expect("a query").is_empty());
+    store.hurry(at(211)).await.expect("written");
+    assert_eq!(texts(&store.due_mails(at(211), 10).await.expect("a query")), ["old"]);
+}

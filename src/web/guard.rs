@@ -5,9 +5,9 @@
 //! since any web page can make it send requests here; hence the checks of Host (DNS rebinding) and of Origin and
 //! Sec-Fetch-Site (cross-site requests).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 
 /// Served to everyone: kubelet and Prometheus come from elsewhere.
 pub const PUBLIC: [&str; 3] = ["/metrics", "/-/healthy", "/-/ready"];
@@ -37,19 +37,31 @@ pub fn admit(ends: Ends, method: &Method, path: &str, headers: &HeaderMap) -> Re
     if !(is_loopback(ends.local.ip()) && is_loopback(ends.peer.ip())) {
         return Err(OFF_LOOPBACK);
     }
-    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST).unwrap_or_default();
+    let Ok(Some(host)) = only(headers, "host") else { return Err(FOREIGN_HOST) };
     if !names_loopback(host) {
         return Err(FOREIGN_HOST);
     }
     if reads {
         return Ok(());
     }
-    let same_site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
-    let same_origin = text(header::ORIGIN).is_none_or(|origin| {
+    let (Ok(site), Ok(origin)) = (only(headers, "sec-fetch-site"), only(headers, "origin")) else {
+        return Err(CROSS_SITE);
+    };
+    let same_site = site.is_none_or(|site| site == "same-origin" || site == "none");
+    let same_origin = origin.is_none_or(|origin| {
         origin.strip_prefix("http://").is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     });
     if same_site && same_origin { Ok(()) } else { Err(CROSS_SITE) }
+}
+
+/// The one value of a header, if it is there; an error if there are several, so that none of them goes unseen.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -58,11 +70,18 @@ fn is_loopback(ip: IpAddr) -> bool {
 
 /// Whether `host[:port]` is this machine by a name that no DNS server can give away.
 fn names_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, _)) => name,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').is_some_and(|(name, rest)| {
+            let port = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+            port && name.parse::<Ipv6Addr>().is_ok_and(|ip| is_loopback(ip.into()))
+        });
+    }
+    let (name, port) = host.split_once(':').map_or((host, true), |(name, port)| (name, is_port(port)));
+    port && (name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -157,6 +176,51 @@ mod tests {
         check(&[("host", "127.0.0.1.evil.example")], Err(FOREIGN_HOST));
         check(&[("host", "10.0.0.5:9590")], Err(FOREIGN_HOST));
         check(&[], Err(FOREIGN_HOST));
+    }
+
+    #[test]
+    fn a_host_is_taken_whole() {
+        for (host, wanted) in [
+            ("[::1]", true),
+            ("[::1]:9590", true),
+            ("[::ffff:127.0.0.1]:9590", true),
+            ("127.0.0.1:9590", true),
+            ("[::1]evil", false),
+            ("[::1].evil.example", false),
+            ("[::1]evil:9590", false),
+            ("[::1]:evil", false),
+            ("[::1]:", false),
+            ("[::1", false),
+            ("[localhost]", false),
+            ("::1:9590", false),
+            ("localhost:9590.evil.example", false),
+            ("localhost:evil", false),
+            ("localhost:80:80", false),
+            ("user@localhost", false),
+            ("", false),
+        ] {
+            assert_eq!(names_loopback(host), wanted, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_second_header_does_not_hide_behind_the_first() {
+        let near = ends("127.0.0.1:9590", "127.0.0.1:4000");
+        for (name, first, second, wanted) in [
+            ("origin", "http://localhost:9590", "https://evil.example", CROSS_SITE),
+            ("origin", "https://evil.example", "http://localhost:9590", CROSS_SITE),
+            ("origin", "http://localhost:9590", "http://localhost:9590", CROSS_SITE),
+            ("sec-fetch-site", "same-origin", "cross-site", CROSS_SITE),
+            ("sec-fetch-site", "none", "none", CROSS_SITE),
+            ("host", "localhost:9590", "evil.example", FOREIGN_HOST),
+        ] {
+            let mut several = headers(&[(name, first)]);
+            several.append(name, second.parse().expect("a value"));
+            if name != "host" {
+                several.append("host", "localhost:9590".parse().expect("a value"));
+            }
+            assert_eq!(admit(near, &Method::POST, "/api/v1/pause", &several), Err(wanted), "{name}: {first}, {second}");
+        }
     }
 
     #[test]

@@ -11,13 +11,17 @@ use serde::Serialize;
 
 use self::{
     rows::{AlertRow, MailRow, RunRow, ScenarioRow, alert_row, mail_row, run_row, scenario_row},
-    words::{Headline, Watch, When, headline, relative},
+    words::{Headline, Watch, When, headline, relative, verdict_words},
 };
 use super::{
     mime::Bodies,
+    summary,
     view::{MailView, OutboxView, StatusView},
 };
-use crate::store::rows::OutboxMail;
+use crate::{
+    model::run::{RunSummary, Trigger},
+    store::rows::OutboxMail,
+};
 
 /// The page calls a state old when the control loop has not written one for this many seconds.
 const STALE_S: i64 = 15;
@@ -32,6 +36,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("style.css", include_str!("page/style.css")),
         ("status.html", include_str!("page/status.html")),
         ("mail.html", include_str!("page/mail.html")),
+        ("run.html", include_str!("page/run.html")),
     ] {
         templates.add_template(name, source).expect("a test renders each template");
     }
@@ -109,6 +114,41 @@ pub(super) fn mail(row: &OutboxMail, bodies: &Bodies, zone: &str) -> Result<Stri
         html: bodies.html.as_deref(),
     };
     TEMPLATES.get_template("mail.html")?.render(Serde(page))
+}
+
+#[derive(Serialize)]
+struct RunPage<'a> {
+    title: String,
+    refresh: bool,
+    verdict: (&'static str, &'static str),
+    scenario: &'a str,
+    target: &'a str,
+    trigger: Trigger,
+    due: When,
+    started: When,
+    ended: When,
+    run_id: &'a str,
+    text: String,
+}
+
+/// The page of one run: what the command line prints of it.
+pub(super) fn run(run: &RunSummary, now: Timestamp, zone: &str) -> Result<String, minijinja::Error> {
+    let watch = Watch::new(now, zone);
+    let verdict = verdict_words(run.verdict);
+    let page = RunPage {
+        title: format!("{}: {} – Plimsoll", run.scenario, verdict.1),
+        refresh: false,
+        verdict,
+        scenario: &run.scenario,
+        target: &run.target,
+        trigger: run.trigger,
+        due: watch.when(run.due_at),
+        started: watch.when(run.started_at),
+        ended: watch.when(run.ended_at),
+        run_id: &run.run_id,
+        text: summary::text(run, false),
+    };
+    TEMPLATES.get_template("run.html")?.render(Serde(page))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The routes: what is asked, who answers it, and in what form.
 
-use std::{sync::Arc, time::Duration};
+mod body;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, Path, Query, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -19,14 +21,17 @@ use tokio::{
 };
 
 use super::{Command, Reply, WebState, guard, mime, page, view::StatusView};
-use crate::telemetry::exposition::{CONTENT_TYPE, Exposition};
+use crate::{
+    model::run::RunSummary,
+    telemetry::exposition::{CONTENT_TYPE, Exposition},
+};
 
 /// The control loop is called dead when it has not written its status for this long.
 const PULSE: Duration = Duration::from_secs(30);
 /// For the owner task to answer a command.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Bytes of a request's body.
-const BODY_BYTES: usize = 64 * 1024;
+/// Characters of the reason for a pause.
+const REASON_CHARS: usize = 200;
 /// Pages load nothing and run nothing; a mail's own styles are inline, and its pictures are part of it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; \
     frame-ancestors 'none'";
@@ -38,8 +43,8 @@ struct Shared {
 
 type App = State<Arc<Shared>>;
 
-/// All routes, behind the guard.
-pub(super) fn router(state: WebState) -> Router {
+/// All routes, behind the guard. A request's body has to be there within `body_time` of its head.
+pub(super) fn router(state: WebState, body_time: Duration) -> Router {
     let exposition = Exposition::new(state.metrics.clone());
     Router::new()
         .route("/", get(status_page))
@@ -47,6 +52,7 @@ pub(super) fn router(state: WebState) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/mail/{id}", get(mail))
+        .route("/runs/{id}", get(run_page))
         .route("/api/v1/status", get(status))
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{id}", get(run))
@@ -54,8 +60,11 @@ pub(super) fn router(state: WebState) -> Router {
         .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(resume))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "There is no such page; start at /.") })
+        .method_not_allowed_fallback(|| async {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "This path is asked in another way; the header Allow says how.")
+        })
         .with_state(Arc::new(Shared { state, exposition }))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn(move |request, next| body::whole(request, next, body_time)))
         .layer(middleware::from_fn(guarded))
 }
 
@@ -81,6 +90,20 @@ async fn guarded(Extension(ends): Extension<guard::Ends>, request: Request, next
 
 fn refusal(status: StatusCode, sentence: impl Into<String>) -> Response {
     (status, Json(json!({ "error": sentence.into() }))).into_response()
+}
+
+/// What `E` takes from a request's head; what it refuses is refused in the form of the API.
+struct Asked<E>(E);
+
+impl<S: Send + Sync, E: FromRequestParts<S, Rejection: IntoResponse + fmt::Display>> FromRequestParts<S> for Asked<E> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        E::from_request_parts(parts, state).await.map(Self).map_err(|why| {
+            let sentence = why.to_string();
+            refusal(why.into_response().status(), sentence)
+        })
+    }
 }
 
 async fn metrics(State(app): App) -> Response {
@@ -120,7 +143,7 @@ struct PageQuery {
     refresh: Option<String>,
 }
 
-async fn status_page(State(app): App, Query(query): Query<PageQuery>) -> Response {
+async fn status_page(State(app): App, Asked(Query(query)): Asked<Query<PageQuery>>) -> Response {
     let refresh = query.refresh.as_deref() != Some("off");
     html(page::status(&latest(&app), app.state.clock.now().wall, refresh))
 }
@@ -166,7 +189,7 @@ struct RunsQuery {
     limit: Option<u32>,
 }
 
-async fn runs(State(app): App, Query(query): Query<RunsQuery>) -> Response {
+async fn runs(State(app): App, Asked(Query(query)): Asked<Query<RunsQuery>>) -> Response {
     let limit = query.limit.unwrap_or(20).clamp(1, 200);
     match ask(&app, |reply| Command::Runs { scenario: query.scenario, limit, reply }).await {
         Ok(Ok(runs)) => Json(json!({ "runs": runs })).into_response(),
@@ -175,16 +198,27 @@ async fn runs(State(app): App, Query(query): Query<RunsQuery>) -> Response {
     }
 }
 
-async fn run(State(app): App, Path(id): Path<String>) -> Response {
-    match ask(&app, |reply| Command::Run { id, reply }).await {
-        Ok(Ok(Some(run))) => Json(run).into_response(),
-        Ok(Ok(None)) => refusal(StatusCode::NOT_FOUND, "There is no such run; /api/v1/runs lists them."),
-        Ok(Err(why)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, why),
-        Err(response) => response,
+async fn run(State(app): App, Asked(Path(id)): Asked<Path<String>>) -> Response {
+    find_run(&app, id).await.map_or_else(|refused| refused, |run| Json(run).into_response())
+}
+
+async fn run_page(State(app): App, Asked(Path(id)): Asked<Path<String>>) -> Response {
+    match find_run(&app, id).await {
+        Ok(run) => html(page::run(&run, app.state.clock.now().wall, &latest(&app).timezone)),
+        Err(refused) => refused,
     }
 }
 
-async fn mail(State(app): App, Path(name): Path<String>) -> Response {
+/// One run; the error is the response to give.
+async fn find_run(app: &Shared, id: String) -> Result<RunSummary, Response> {
+    match ask(app, |reply| Command::Run { id, reply }).await? {
+        Ok(Some(run)) => Ok(run),
+        Ok(None) => Err(refusal(StatusCode::NOT_FOUND, "There is no such run; /api/v1/runs lists them.")),
+        Err(why) => Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, why)),
+    }
+}
+
+async fn mail(State(app): App, Asked(Path(name)): Asked<Path<String>>) -> Response {
     let (id, raw) = name.strip_suffix(".eml").map_or((name.as_str(), false), |id| (id, true));
     let missing = || refusal(StatusCode::NOT_FOUND, "There is no such mail; the page at / lists the last ones.");
     let Ok(id) = id.parse() else { return missing() };
@@ -212,7 +246,7 @@ fn done(headers: &HeaderMap, body: serde_json::Value) -> Response {
     }
 }
 
-async fn trigger(State(app): App, Path(scenario): Path<String>, headers: HeaderMap) -> Response {
+async fn trigger(State(app): App, Asked(Path(scenario)): Asked<Path<String>>, headers: HeaderMap) -> Response {
     if !latest(&app).scenarios.iter().any(|known| *known.name == *scenario) {
         return refusal(StatusCode::NOT_FOUND, "There is no scenario of that name; /api/v1/status lists them.");
     }
@@ -229,9 +263,26 @@ struct PauseBody {
     reason: String,
 }
 
+/// The reason a pause is asked for with, fit to be shown on one line; the error is the sentence to answer with 400.
+fn reason(body: &[u8]) -> Result<String, String> {
+    // The form of our own page has no fields.
+    let asked = match body {
+        [] => PauseBody::default(),
+        body => serde_json::from_slice(body).map_err(|error| {
+            format!("The body is not what a pause takes: {error}. Send {{\"reason\": \"why\"}}, or nothing.")
+        })?,
+    };
+    let words: Vec<_> =
+        asked.reason.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let reason: String = words.join(" ").chars().take(REASON_CHARS).collect();
+    Ok(if reason.is_empty() { "asked for over HTTP".to_owned() } else { reason })
+}
+
 async fn pause(State(app): App, headers: HeaderMap, body: Bytes) -> Response {
-    let asked = serde_json::from_slice::<PauseBody>(&body).unwrap_or_default().reason;
-    let reason = if asked.trim().is_empty() { "asked for over HTTP".to_owned() } else { asked };
+    let reason = match reason(&body) {
+        Ok(reason) => reason,
+        Err(why) => return refusal(StatusCode::BAD_REQUEST, why),
+    };
     match ask(&app, |reply| Command::Pause { reason, reply }).await {
         Ok(Ok(())) => done(&headers, json!({ "paused": true })),
         Ok(Err(why)) => refusal(StatusCode::CONFLICT, why),

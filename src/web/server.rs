@@ -26,6 +26,8 @@ use super::{WebState, guard::Ends, routes};
 const CONNECTIONS: usize = 256;
 /// For the head of each request, idle time before it included: whoever trickles bytes is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a request's body, from the end of its head.
+const BODY_TIME: Duration = Duration::from_secs(5);
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
 /// After this long a connection takes no new request, so that slots come free whatever the other side does.
@@ -66,7 +68,7 @@ pub fn serve(listen: SocketAddr, state: WebState, shutdown: watch::Receiver<bool
     let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
         runtime.block_on(async {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => accept(&listener, &routes::router(state), shutdown).await,
+                Ok(listener) => accept(&listener, &routes::router(state, BODY_TIME), shutdown).await,
                 Err(error) => tracing::error!(%error, "failed to serve pages and metrics"),
             }
         });

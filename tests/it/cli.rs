@@ -271,6 +271,7 @@ async fn check_tells_what_the_shipped_configuration_would_do() {
       must hold: count(ok) > 0  (by default)
       valid if:  count(clock_steps) == 0
       valid if:  p99(send_lag) <= 50ms
+      valid if:  count(dropped{reason=generator}) == 0
 
     sustained  at 03:30 every day, UTC, constant-arrival-rate on api (http://localhost:8080)
       3000 iterations, at most 3000 requests, 500 at once, 10/s, 5m00s and at most 1m00s of grace
@@ -281,6 +282,7 @@ async fn check_tells_what_the_shipped_configuration_would_do() {
       must hold: count(ok) > 0  (by default)
       valid if:  count(clock_steps) == 0
       valid if:  p99(send_lag) <= 50ms
+      valid if:  count(dropped{reason=generator}) == 0
 
     ok: 2 scenarios in config/plimsoll.yaml
     ");

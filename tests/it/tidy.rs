@@ -76,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Files that may import more than their room: the few that act, and those that judge a load while it goes on. A name
 /// covers every file that starts with it.
 const SHELL: &[(&str, &[&str])] = &[
+    ("load/answer", &["http", "judge"]),
     ("load/executor", &["http", "judge"]),
     ("load/judging", &["judge"]),
     ("load/pacer", &["http", "judge"]),

@@ -10,7 +10,7 @@ use crate::{
         evidence::{Baseline, Dossier, Evidence, Quantiles},
         facts::ScenarioFacts,
         group::{MailKind, after},
-        state::{Cause, instant},
+        state::{AlertState, Cause, instant},
         text::clean,
     },
     model::{
@@ -20,7 +20,8 @@ use crate::{
 };
 
 use super::{
-    Line, Notice, loudest,
+    Line, Notice, base, loudest,
+    pointers::{Command, Link, commands, is_web, links, tunnel},
     words::{amount, clock, story, summary, when},
 };
 
@@ -41,6 +42,7 @@ pub(super) struct View {
     /// Picks the colours: `critical`, `warning`, `info` or `over`.
     tone: &'static str,
     severity: &'static str,
+    /// What fires now; the subject stays as it was when the incident opened.
     base: String,
     /// One sentence that says all.
     lead: String,
@@ -48,6 +50,9 @@ pub(super) struct View {
     more_firing: usize,
     over: Vec<Entry>,
     more_over: usize,
+    /// Nobody measures it any more.
+    closed: Vec<Entry>,
+    more_closed: usize,
     runs: Vec<Run>,
     /// Whose run is left out.
     not_shown: Option<String>,
@@ -75,8 +80,9 @@ struct Entry {
 }
 
 #[derive(Debug, Serialize)]
-struct Run {
-    scenario: String,
+pub(super) struct Run {
+    pub(super) id: String,
+    pub(super) scenario: String,
     headline: String,
     /// Label and text, in the order in which they are read.
     about: Vec<(&'static str, String)>,
@@ -119,23 +125,14 @@ struct Sample {
     body: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Command {
-    why: &'static str,
-    lines: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Link {
-    name: &'static str,
-    url: String,
-}
-
 impl View {
     pub(super) fn of(notice: &Notice<'_>) -> Self {
         let mut lines = notice.lines.clone();
         lines.sort_by_key(|line| (!line.firing, std::cmp::Reverse(line.alert.breach.severity), &line.alert.key));
-        let (firing, over): (Vec<_>, Vec<_>) = lines.iter().copied().partition(|line| line.firing);
+        let (firing, ended): (Vec<_>, Vec<_>) = lines.iter().copied().partition(|line| line.firing);
+        let unwatched = |line: &Line<'_>| line.alert.state == AlertState::Closed;
+        let (closed, over): (Vec<_>, Vec<_>) = ended.into_iter().partition(unwatched);
+        let present: Vec<_> = if firing.is_empty() { &lines } else { &firing }.iter().map(|line| line.alert).collect();
         let (runs, not_shown) = runs(notice, &lines);
         let severity = loudest(notice).as_str();
         let (word, tone) = match notice.kind {
@@ -155,17 +152,19 @@ impl View {
             word,
             tone,
             severity,
-            base: notice.incident.base.clone(),
-            lead: lead(notice, &firing, &over),
+            base: base(notice.target, &present),
+            lead: lead(notice, &firing, over.len(), closed.len()),
             more_firing: firing.len().saturating_sub(LISTED),
             more_over: over.len().saturating_sub(LISTED),
             firing: entries(&firing),
             over: entries(&over),
+            more_closed: closed.len().saturating_sub(LISTED),
+            closed: entries(&closed),
+            links: links(notice, &runs),
             runs,
             not_shown,
             host: clean(&notice.house.host, 100),
             commands: commands(notice, &firing),
-            links: links(notice),
             tunnel: tunnel(notice),
             next: next(notice, firing.len()),
             footer: format!(
@@ -187,7 +186,7 @@ fn paused(notice: &Notice<'_>, firing: usize) -> Option<String> {
 }
 
 /// The first sentence.
-fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: &[Line<'_>]) -> String {
+fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: usize, closed: usize) -> String {
     let count = |lines: &[Line<'_>]| {
         let scenarios: BTreeSet<_> = lines.iter().map(|line| &line.alert.key.scenario).collect();
         let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
@@ -203,9 +202,14 @@ fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: &[Line<'_>]) -> String {
             format!("This address was taken off the receiver while {} fired on {place}.", count(firing))
         }
         MailKind::Closed => format!("What fired on {place} is no longer watched."),
-        MailKind::Resolved => format!("Everything that fired on {place} is over."),
-        _ if over.is_empty() => format!("{} on {place}.", count(firing)),
-        _ => format!("{} on {place}; {} over.", count(firing), over.len()),
+        MailKind::Resolved if closed == 0 => format!("Everything that fired on {place} is over."),
+        MailKind::Resolved => format!("Nothing fires on {place} any more: {over} over, {closed} no longer watched."),
+        _ => {
+            let ends = [(over, "over"), (closed, "no longer watched")].into_iter().filter(|(count, _)| *count > 0);
+            let ends: Vec<_> = ends.map(|(count, how)| format!("{count} {how}")).collect();
+            let semicolon = if ends.is_empty() { "" } else { "; " };
+            format!("{} on {place}{semicolon}{}.", count(firing), ends.join(", "))
+        }
     }
 }
 
@@ -222,14 +226,10 @@ fn entry(line: Line<'_>, notice: &Notice<'_>) -> Entry {
         severity: alert.breach.severity.as_str(),
         fresh: line.fresh && notice.kind == MailKind::Update,
         summary: summary(alert),
-        story: story(alert, line.firing, notice.now, &notice.house.zone),
+        story: story(line, notice.now, &notice.house.zone),
         linked: runbook.as_deref().is_some_and(is_web),
         runbook,
     }
-}
-
-fn is_web(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
 }
 
 /// The runs with the newest and worst alerts, and a sentence about those left out.
@@ -252,11 +252,13 @@ fn runs(notice: &Notice<'_>, lines: &[Line<'_>]) -> (Vec<Run>, Option<String>) {
             None => {}
         }
     }
-    let place = if links(notice).is_empty() { "not shown here" } else { "on the page" };
+    let place = if is_web(&notice.house.page_url) { "on the page" } else { "not shown here" };
     let not_shown = match left.as_slice() {
         [] => None,
         [only] => Some(format!("(the run of {only} is {place})")),
-        [some @ .., last] if left.len() <= NAMED => Some(format!("(the runs of {} and {last} are {place})", some.join(", "))),
+        [some @ .., last] if left.len() <= NAMED => {
+            Some(format!("(the runs of {} and {last} are {place})", some.join(", ")))
+        }
         _ => Some(format!("(the runs of {} and {} more are {place})", left[..NAMED].join(", "), left.len() - NAMED)),
     };
     (runs, not_shown)
@@ -266,6 +268,7 @@ fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Eviden
     let scenario = &line.alert.key.scenario;
     let zone = &notice.house.zone;
     Run {
+        id: evidence.run_id.clone(),
         scenario: clean(scenario, 100),
         headline: format!(
             "{}, {} long, verdict {}",
@@ -287,7 +290,11 @@ fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Eviden
             .map(|stat| (stat.name.clone(), stat_words(&stat.unit, stat.values, stat.failed)))
             .collect(),
         // A resolved alert's run went well; what failed in it is not what the mail is about.
-        sample: evidence.first_failure.as_ref().filter(|_| evidence.verdict != Verdict::Pass).map(|sample| first_failure(sample, evidence.started_at, zone)),
+        sample: evidence
+            .first_failure
+            .as_ref()
+            .filter(|_| evidence.verdict != Verdict::Pass)
+            .map(|sample| first_failure(sample, evidence.started_at, zone)),
         us: us(evidence),
         hints: evidence.hints.clone(),
     }
@@ -415,59 +422,6 @@ fn us(evidence: &Evidence) -> String {
     } else {
         format!("Possibly: {} ({figures}).", evidence.generator_reasons.join("; "))
     }
-}
-
-fn commands(notice: &Notice<'_>, firing: &[Line<'_>]) -> Vec<Command> {
-    if firing.is_empty() {
-        return Vec::new();
-    }
-    let scenarios: BTreeSet<_> = firing.iter().map(|line| &line.alert.key.scenario).collect();
-    let triggers = scenarios.iter().take(3).map(|name| format!("plimsoll trigger {}", shell_word(name)));
-    if notice.paused.is_some() {
-        return vec![Command {
-            why: "When it is fixed, release the load and run it; a good run resolves the alert:",
-            lines: std::iter::once("plimsoll resume".to_owned()).chain(triggers).collect(),
-        }];
-    }
-    vec![
-        Command { why: "When it is fixed, run it now; a good run resolves the alert:", lines: triggers.collect() },
-        Command {
-            why: "If our load makes it worse, stop all load (`plimsoll resume` starts it again):",
-            lines: vec!["plimsoll pause".to_owned()],
-        },
-    ]
-}
-
-/// A name as one word of a shell's command line: it will be pasted.
-fn shell_word(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-    let name = clean(name, 200);
-    if !name.is_empty() && name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
-}
-
-fn links(notice: &Notice<'_>) -> Vec<Link> {
-    let page = clean(notice.house.page_url.trim_end_matches('/'), 500);
-    if !is_web(&page) {
-        return Vec::new();
-    }
-    vec![
-        Link { name: "Status page", url: format!("{page}/") },
-        Link { name: "Status as JSON", url: format!("{page}/api/v1/status") },
-    ]
-}
-
-/// A command that brings a page on loopback to the reader's machine.
-fn tunnel(notice: &Notice<'_>) -> Option<String> {
-    let (scheme, rest) = notice.house.page_url.split_once("://").filter(|_| !notice.house.host.is_empty())?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let port = |text: &str| text.parse::<u16>().ok();
-    let (host, port) = match authority.rsplit_once(':').and_then(|(host, text)| Some((host, port(text)?))) {
-        Some(both) => both,
-        None => (authority, if scheme == "https" { 443 } else { 80 }),
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    loopback.then(|| format!("ssh -L {port}:{host}:{port} {}", shell_word(&notice.house.host)))
 }
 
 /// When the next mail comes, in sentences.

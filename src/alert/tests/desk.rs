@@ -254,6 +254,67 @@ fn ten_scenarios_of_one_target_are_one_mail() {
     bench.run(&passed(&names[9], 610), 620);
     assert_eq!(bench.turn(630), ["resolved"]);
     assert_eq!(bench.sent.len(), 3);
+    // The last mail tells all of it; the subject keeps the thread together.
+    let text = bench.last();
+    for name in &names {
+        assert!(text.contains(&format!("* {name} / rate_rejected (critical)\n")), "{name} in {text}");
+    }
+    assert_eq!(text.matches("it began at 2026-11-20 04:00:12 UTC").count(), 10, "{text}");
+    assert!(text.contains("\nRESOLVED (critical): ollama: 10 alerts\n"), "{text}");
+}
+
+#[test]
+fn the_headline_says_the_present_and_the_end_says_all() {
+    let mut bench = Bench::new(settings(), &["a", "b"]);
+    bench.run(&rejected("a", 0), 300);
+    bench.turn(310);
+    bench.run(&rejected("b", 20), 320);
+    bench.turn(610);
+    assert!(bench.last().contains("\nFIRING (critical): ollama: 2 alerts\n"), "{}", bench.last());
+    assert_eq!(bench.sent[1].subject, "Re: [FIRING critical] ollama: a rate_rejected");
+    // a is over, told so, breaks again, told so, and is over with b.
+    bench.run(&passed("a", 620), 920);
+    assert_eq!(bench.turn(930), ["update"]);
+    assert!(bench.last().contains("\nFIRING (critical): ollama: b rate_rejected\n"), "{}", bench.last());
+    bench.run(&rejected("a", 1000), 1300);
+    bench.turn(1310);
+    bench.restart(1320);
+    bench.run(&passed("a", 1400), 1700);
+    bench.run(&passed("b", 1400), 1700);
+    assert_eq!(bench.turn(1710), ["resolved"]);
+    let text = bench.last();
+    let story = "it began at 2026-11-20 04:00:12 UTC (05:00:12 Europe/Berlin) and lasted 28m08s in all";
+    assert!(text.contains(story), "{text}");
+    assert_eq!(text.matches("* a / rate_rejected").count(), 1, "{text}");
+    assert!(text.contains("* b / rate_rejected"), "{text}");
+}
+
+#[test]
+fn what_is_no_longer_watched_is_not_called_over() {
+    let mut bench = Bench::new(settings(), &["a", "b", "c"]);
+    for name in ["a", "b", "c"] {
+        bench.run(&rejected(name, 0), 300);
+    }
+    bench.turn(310);
+    bench.scenarios = vec![facts("a"), facts("c")];
+    bench.restart(400);
+    bench.run(&passed("c", 350), 650);
+    assert_eq!(bench.turn(660), ["update"]);
+    let text = bench.last();
+    assert!(
+        text.contains("1 alert of 1 scenario on ollama (http://localhost:11434); 1 over, 1 no longer watched.\n"),
+        "{text}"
+    );
+    let (_, closed) = text.split_once("\nNO LONGER WATCHED\n* b / rate_rejected").expect("such a section");
+    assert!(closed.contains("It was still broken when last measured.\n"), "{text}");
+    assert_eq!(text.matches("still broken").count(), 1, "{text}");
+    bench.run(&passed("a", 700), 1000);
+    assert_eq!(bench.turn(1010), ["resolved"]);
+    let text = bench.last();
+    assert!(
+        text.contains("Nothing fires on ollama (http://localhost:11434) any more: 2 over, 1 no longer watched."),
+        "{text}"
+    );
 }
 
 #[test]
@@ -407,7 +468,7 @@ fn what_leaves_the_configuration_is_closed() {
         assert_eq!(bench.turn(410), ["closed"]);
         let text = bench.last();
         assert!(text.contains("Subject: Re: [CLOSED critical] ollama: s rate_rejected\n"), "{text}");
-        assert!(text.contains("No longer configured since 2026-11-20 04:06:40 UTC"), "{text}");
+        assert!(text.contains("No longer watched since 2026-11-20 04:06:40 UTC"), "{text}");
         assert_eq!(field(&bench.sent[1], "In-Reply-To").as_ref(), Some(&bench.sent[0].message_id));
         bench.turn(800);
         assert!(bench.rows.is_empty(), "{:?}", bench.rows);

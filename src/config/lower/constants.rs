@@ -49,6 +49,16 @@ impl Lower<'_> {
                         "use the template where the variable is used",
                     );
                 }
+                let literal = value.is_string() || value.is_number() && !name.to_ascii_lowercase().contains("token");
+                if literal && value != "" && mask::names_a_secret(name) {
+                    self.error(
+                        &at,
+                        "a secret is written into the file",
+                        format!(
+                            "write `secrets: {{{name}: {{from_env: NAME}}}}`, and `${{secret.{name}}}` where it is used"
+                        ),
+                    );
+                }
                 out.insert(name.clone(), value.clone());
             }
         }

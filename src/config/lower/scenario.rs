@@ -7,7 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::{At, Lower, json_of, schedule::known_zone, target::Targets, threshold::Measured};
 use crate::{
-    config::{check::short, hints, raw, tree::Value},
+    config::{
+        check::short,
+        hints, raw,
+        tree::{Node, Value},
+    },
     model::{
         scenario::{Constants, Intent, Scenario, Target},
         settings::{DaemonSettings, Policy},
@@ -53,6 +57,12 @@ impl Lower<'_> {
             for (name, raw) in file.raw.scenarios.iter().flat_map(|scenarios| &scenarios.0) {
                 let at = At::root(index).key("scenarios").key(name);
                 out.extend(self.scenario(&at, name, raw, targets, policy, zone).map(Arc::new));
+            }
+            let read = |name: &str| file.raw.scenarios.as_ref().is_some_and(|read| read.get(name).is_some());
+            for entry in file.tree.get("scenarios").into_iter().flat_map(Node::entries) {
+                if !read(&entry.key) {
+                    self.thresholds_of_lost(&At::root(index).key("scenarios").key(&entry.key));
+                }
             }
         }
         out

@@ -16,6 +16,10 @@ use crate::{
 /// A body file is read when the configuration is loaded, and kept.
 const MAX_BODY_FILE: u64 = 10 * 1024 * 1024;
 
+/// Words that a template or a condition reads as something else than a variable.
+const RESERVED: &[&str] =
+    &["none", "true", "false", "null", "None", "True", "False", "and", "or", "not", "in", "is", "if", "else"];
+
 /// A step as written, with the named request it uses.
 struct Written<'a> {
     step: (&'a raw::Step, &'a At),
@@ -295,6 +299,9 @@ impl Lower<'_> {
         self.identifier(at, name, "a capture");
         if super::BUILT_IN.contains(&name) || ["vars", "secret", "env", "target"].contains(&name) {
             self.key_error(at, format!("`{name}` is a variable of Plimsoll's own"), "choose another name");
+        } else if RESERVED.contains(&name) {
+            let help = format!("choose another name, such as `{}_`", name.to_ascii_lowercase());
+            self.key_error(at, format!("`{name}` is a word of templates: it can name no value"), help);
         }
         let from = match (&raw.json, &raw.header, &raw.regex) {
             (Some(json), None, None) => CaptureFrom::Json(self.json_path(&at.key("json"), json)?),

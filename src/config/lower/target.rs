@@ -51,9 +51,12 @@ impl Lower<'_> {
 
     fn base_url(&mut self, at: &At, text: &str) -> Option<BaseUrl> {
         const HOW: &str = "write `base_url: http://localhost:8080`";
-        let text = self.text(at, text);
+        let written = text;
+        let text = self.text(at, written);
         if text.is_empty() {
-            self.error(at, "`base_url` is empty", HOW);
+            if !self.unread(written) {
+                self.error(at, "`base_url` is empty", HOW);
+            }
             return None;
         }
         let shown = short(&text);
@@ -149,13 +152,10 @@ impl Lower<'_> {
                 self.key_error(&at, format!("the header `{name}` stands here twice"), "keep one of them");
             }
             let text = value.text();
-            if header == http::header::AUTHORIZATION && !text.contains("${") {
-                self.literal_secret(
-                    &at,
-                    &text,
-                    "a credential",
-                    "declare it under `secrets:` and write `authorization: \"Bearer ${secret.NAME}\"`",
-                );
+            if mask::sensitive_key(header.as_str()) && !mask::only_references_in_header(&text) {
+                let scheme = if header.as_str().ends_with("authorization") { "Bearer " } else { "" };
+                let help = format!("declare it under `secrets:` and write `{header}: \"{scheme}${{secret.NAME}}\"`");
+                self.error(&at, "a credential is written into the file", help);
             }
             if text.chars().any(char::is_control) {
                 self.error(&at, format!("the value of `{name}` holds a control character"), "write it on one line");

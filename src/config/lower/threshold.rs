@@ -4,11 +4,11 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{At, Lower};
 use crate::{
-    config::{expr, hints, raw, source::Span},
+    config::{expr, hints, raw, source::Span, tree::Value},
     judge::{METRICS, SELECTORS},
     model::{
         Name,
-        expr::{Dimension, Metric, Pattern, Threshold},
+        expr::{Dimension, Measure, Metric, Pattern, Threshold},
         outcome::Outcome,
         run::Severity,
         scenario::{Executor, Load, Target},
@@ -50,7 +50,60 @@ impl Lower<'_> {
         load: &Load,
         measured: &Measured<'_>,
     ) -> Vec<Threshold> {
-        if raw.is_none() { expr::default_valid_if(load) } else { self.written(at, raw, measured) }
+        if raw.is_none() {
+            return expr::default_valid_if(load);
+        }
+        for (index, raw) in raw.iter().flat_map(|list| list.iter()) {
+            self.of_the_whole_run(&at.item(index), raw);
+        }
+        self.written(at, raw, measured)
+    }
+
+    /// What is judged while the run goes on does not fit a condition on the generator, which decides at its end.
+    fn of_the_whole_run(&mut self, at: &At, raw: &raw::Threshold) {
+        let (text, expr_at) = match raw {
+            raw::Threshold::Short(text) => (text, at.clone()),
+            raw::Threshold::Long(long) => {
+                if long.abort_on_fail == Some(true) {
+                    let help = "remove it, or write the condition under `thresholds`";
+                    self.error(
+                        &at.key("abort_on_fail"),
+                        "`valid_if` is judged at the end of the run: it aborts none",
+                        help,
+                    );
+                }
+                (&long.expr, at.key("expr"))
+            }
+        };
+        // What cannot be parsed is told where the thresholds are read.
+        let Ok(threshold) = expr::parse_threshold(&text.0) else { return };
+        let drift = |side: &Measure| side.any(&|part| matches!(part, Measure::Drift(_)));
+        let word = match () {
+            () if threshold.over.is_some() => " over ",
+            () if drift(&threshold.left) || drift(&threshold.right) => "drift",
+            () => return,
+        };
+        let offset = text.0.find(word).map_or(0, |found| found + word.len() - word.trim_start().len());
+        let message = format!("`valid_if` is judged over the whole run: it has no `{}`", word.trim());
+        self.text_error(&expr_at, offset, message, "remove it, or write the condition under `thresholds`");
+    }
+
+    /// Says what is wrong with the thresholds of a scenario that could not be read for another reason.
+    pub(super) fn thresholds_of_lost(&mut self, at: &At) {
+        for section in ["thresholds", "valid_if"] {
+            let at = at.key(section);
+            let places: Vec<At> = match self.node(&at).map(|node| &node.value) {
+                Some(Value::List(items)) => (0..items.len()).map(|index| at.index(index)).collect(),
+                Some(_) => vec![at],
+                None => continue,
+            };
+            for at in places.into_iter().flat_map(|at| [at.key("expr"), at]) {
+                let Some(Value::String { text, .. }) = self.node(&at).map(|node| &node.value) else { continue };
+                if let Err(error) = expr::parse_threshold(text) {
+                    self.text_error(&at, error.offset, error.message, error.help.unwrap_or_default());
+                }
+            }
+        }
     }
 
     fn written(
@@ -99,6 +152,10 @@ impl Lower<'_> {
         let Some(long) = long else { return Some(threshold) };
         if let Some(name) = &long.name {
             self.name(&at.key("name"), name, "a threshold");
+            if ["verdict", "missed"].contains(&name.as_str()) {
+                let help = "an alert is known by its threshold's name: choose another one";
+                self.error(&at.key("name"), format!("`{name}` is an alert of Plimsoll's own"), help);
+            }
             threshold.name = name.as_str().into();
         }
         if let Some(word) = long.severity {

@@ -74,6 +74,10 @@ impl Control {
         let fate = Fate::Skipped(skip.ledger_text());
         self.batch.ledger.push(LedgerRow { scenario: skip.scenario.clone(), due: skip.due, fate });
         self.metrics.missed(&skip.scenario, reason);
+        if matches!(skip.reason, SkipReason::Overlap | SkipReason::Capacity) {
+            let line = format!("{} was due at {:.0} and is skipped: {reason}", skip.scenario, skip.due);
+            self.effects.push(Effect::Warn(line));
+        }
         // A run that a person started stands for the one it kept from starting.
         let by_hand = |run: &Running| run.scenario == skip.scenario && run.trigger == Trigger::Manual;
         if skip.reason == SkipReason::Overlap && self.runs.values().any(by_hand) {

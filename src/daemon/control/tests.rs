@@ -140,7 +140,7 @@ impl Sim {
                 }
                 Effect::Reply { result, .. } => self.replies.push(result),
                 Effect::Exit => self.over = true,
-                Effect::Reap(_) | Effect::Log(_) => {}
+                Effect::Reap(_) | Effect::Log(_) | Effect::Warn(_) => {}
             }
         }
     }

@@ -44,11 +44,18 @@ fn daemon(change: impl FnOnce(&mut StatusView)) -> Daemon {
 
 /// Sends a request and reads the whole answer.
 fn ask(address: SocketAddr, head: &str) -> String {
+    ask_with(address, head, "")
+}
+
+/// The same with a body.
+fn ask_with(address: SocketAddr, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the listener accepts");
     let (line, fields) = head.split_once('\n').unwrap_or((head, ""));
     let host = if fields.to_lowercase().contains("host:") { String::new() } else { format!("Host: {address}\r\n") };
     let fields: String = fields.lines().flat_map(|field| [field.trim(), "\r\n"]).collect();
-    write!(stream, "{line} HTTP/1.1\r\n{host}{fields}Content-Length: 0\r\nConnection: close\r\n\r\n").expect("sends");
+    let length = body.len();
+    write!(stream, "{line} HTTP/1.1\r\n{host}{fields}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .expect("sends");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the answer is text");
     answer
@@ -222,6 +229,35 @@ fn runs_and_mails_are_read_through_the_owner() {
 }
 
 #[test]
+fn a_run_is_a_page_and_a_document() {
+    let mut daemon = daemon(|_| ());
+    let run = |found: bool| {
+        move |command| match command {
+            Command::Run { id, reply } => {
+                assert_eq!(id, "r-1");
+                let mut run = telemetry::summary(Verdict::Fail);
+                run.run_id = id;
+                run.hints = vec!["<script>alert(1)</script>".to_owned()];
+                reply.send(Ok(found.then_some(run))).expect("somebody waits");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let answer = ask_answering(&mut daemon, "GET /runs/r-1", run(true));
+    assert!(status_of(&answer) == "200" && answer.contains("content-type: text/html"), "{answer}");
+    for part in ["<span class=\"pill bad\">fail</span>", "href=\"/api/v1/runs/r-1\"", "FAIL  ", "hint: &lt;script&gt;"]
+    {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    assert!(!answer.contains("<script"), "{answer}");
+    let answer = ask_answering(&mut daemon, "GET /api/v1/runs/r-1", run(true));
+    assert!(answer.contains("content-type: application/json") && answer.contains("\"run_id\":\"r-1\""), "{answer}");
+    for head in ["GET /runs/r-1", "GET /api/v1/runs/r-1"] {
+        assert_eq!(status_of(&ask_answering(&mut daemon, head, run(false))), "404", "{head}");
+    }
+}
+
+#[test]
 fn the_status_as_json() {
     let daemon = daemon(|_| ());
     let answer = ask(daemon.address, "GET /api/v1/status");
@@ -234,4 +270,50 @@ fn the_status_as_json() {
     assert_eq!(body["outbox"]["queued"], 1);
     assert_eq!(body["mails"][0]["state"], "queued");
     assert!(body.get("beat").is_none());
+}
+
+/// The sentence of a refusal in the form of the API.
+fn error_of(answer: &str) -> String {
+    let body = answer.split_once("\r\n\r\n").expect("has a body").1;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("JSON: {answer}"));
+    body["error"].as_str().expect("a sentence").to_owned()
+}
+
+#[test]
+fn every_refusal_of_the_api_is_json() {
+    let mut daemon = daemon(|_| ());
+    let long = format!("{{\"reason\": \"{}\"}}", "x".repeat(body::BODY_BYTES));
+    for (head, body, status, says) in [
+        ("GET /api/v1/runs?limit=many", "", "400", "limit: invalid digit"),
+        ("GET /api/v1/runs?limit=1&limit=2", "", "400", "duplicate field `limit`"),
+        ("GET /?refresh=off&refresh=on", "", "400", "duplicate field `refresh`"),
+        ("GET /api/v1/runs/%ff", "", "400", "Invalid UTF-8"),
+        ("GET /api/v1/nothing", "", "404", "no such page"),
+        ("GET /api/v1/pause", "", "405", "the header Allow"),
+        ("POST /api/v1/pause", "{\"reason\": ", "400", "EOF while parsing"),
+        ("POST /api/v1/pause", "maintenance", "400", "Send {\"reason\": \"why\"}, or nothing."),
+        ("POST /api/v1/pause", "{\"reason\": 5}", "400", "invalid type: integer `5`, expected a string"),
+        ("POST /api/v1/pause", "{\"reason\": null}", "400", "expected a string"),
+        ("POST /api/v1/pause", &long, "413", "longer than 64 KiB"),
+    ] {
+        let answer = ask_with(daemon.address, head, body);
+        assert_eq!(status_of(&answer), status, "{head}: {answer}");
+        assert!(error_of(&answer).contains(says), "{head}: {answer}");
+    }
+    assert!(ask(daemon.address, "GET /api/v1/pause").contains("\r\nallow: POST\r\n"));
+    assert!(daemon.commands.try_recv().is_err(), "nothing reached the daemon");
+}
+
+#[test]
+fn a_reason_is_one_short_line() {
+    for (body, wanted) in [
+        ("", "asked for over HTTP"),
+        ("{}", "asked for over HTTP"),
+        ("{\"reason\": \" \\n\\u0000 \"}", "asked for over HTTP"),
+        ("{\"reason\": \" the  cluster is\\r\\nupgraded\\u001b[31m \"}", "the cluster is upgraded [31m"),
+    ] {
+        assert_eq!(reason(body.as_bytes()).as_deref(), Ok(wanted), "{body}");
+    }
+    let long = format!("{{\"reason\": \"{}\"}}", "ü".repeat(300));
+    assert_eq!(reason(long.as_bytes()), Ok("ü".repeat(REASON_CHARS)));
 }

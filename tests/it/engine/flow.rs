@@ -10,7 +10,7 @@ use plimsoll::{
     model::{
         clock::{Clock, Now, SystemClock},
         run::RunSummary,
-        settings::Settings,
+        settings::{Redactor, Settings},
     },
 };
 use serde_json::json;
@@ -184,6 +184,54 @@ async fn a_fault_of_our_own_in_one_user_fails_the_run_and_does_not_hang_it() {
     check("{executor: constant-arrival-rate, rate: 50/s, duration: 400ms, max_in_flight: 1}", 15..=19).await;
 }
 
+/// Counts who asks for the wall clock on a thread that is not the run's.
+#[derive(Debug, Default)]
+struct Elsewhere(AtomicU64);
+
+impl Clock for Elsewhere {
+    fn now(&self) -> Now {
+        let elsewhere = std::thread::current().name() != Some("run-s");
+        self.0.fetch_add(elsewhere.into(), Ordering::SeqCst);
+        SystemClock.now()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_are_judged_beside_the_runs_thread() {
+    for (length, beside) in [(1000, 0), (100_000, 4)] {
+        let body = format!("{{\"id\": 7, \"pad\": \"{}\"}}", "x".repeat(length));
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let server = Server::answering(answer.leak().as_bytes()).await;
+        let load = "    load: {executor: per-vu-iterations, vus: 2, iterations: 2}
+    steps: [{get: /, expect: ['$.id == 7', 'now != \"\"']}]";
+        let clock = std::sync::Arc::new(Elsewhere::default());
+        let settings = settings(&server.url(), "", load);
+        let done = start_with(&settings, History::default(), clock.clone(), false).done().await;
+        assert_eq!(done.ledger(), "ok=4", "{:?}", done.run.first_failure);
+        assert_eq!(clock.0.load(Ordering::SeqCst), beside, "{length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_a_secret_is_in_the_words_of_a_failure() {
+    let secret = format!("{}-{}", "s3cr3t".repeat(20), "end");
+    let body = format!("{{\"token\": \"{secret}\"}}");
+    let answer = format!("HTTP/1.1 200 OK\r\nx-token: {secret}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let server = Server::answering(answer.leak().as_bytes()).await;
+    for expect in
+        ["$.token == 1", "header(\"x-token\") == \"a\"", "body contains \"nothing\"", "not body contains \"s3cr3t\""]
+    {
+        let load = format!("    load: {{executor: probe}}\n    steps: [{{get: /, expect: '{expect}'}}]");
+        let mut settings = settings(&server.url(), "", &load);
+        settings.redact = Redactor::new(vec![secret.clone()]);
+        let done = run(&settings).await;
+        assert_eq!(done.ledger(), "failed.expect=1", "{expect}");
+        let failure = done.run.first_failure.expect("the first");
+        assert!(!format!("{failure:?}").contains("s3cr3t") || expect.contains("s3cr3t"), "{expect}: {failure:?}");
+        assert!(!failure.detail.contains("s3cr3ts"), "{expect}: {failure:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_fails_keeps_the_load_from_running_and_says_so() {
     let target = practice(json!({})).await;
@@ -260,6 +308,32 @@ fn history_of(settings: &Settings, previous: RunSummary) -> History {
     let units = plimsoll::load::report::stat_units(&settings.scenarios[0]);
     let units = units.into_iter().map(|(name, (unit, _))| (name, unit)).collect();
     History { units, previous: Some(previous), ..History::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_are_requests_and_not_users_who_think() {
+    let target = practice(json!({})).await;
+    let load = "    load: {executor: per-vu-iterations, vus: 5, iterations: 1}
+    steps: [{get: /, think: 2500ms}, {get: /}]";
+    let done = run(&settings(&target.url(), "", load)).await;
+    assert!(done.active.len() >= 2 && done.active[1..].iter().all(|active| *active == 0), "{:?}", done.active);
+    target.patch(&json!({"latency": "1500ms"})).expect("known knobs");
+    let load = "    load: {executor: per-vu-iterations, vus: 5, iterations: 1}
+    steps: [{get: /}]";
+    let done = run(&settings(&target.url(), "    http: {connections: 2}", load)).await;
+    assert!(done.active.contains(&5), "with those who wait for a connection: {:?}", done.active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_waits_at_a_full_gate_no_longer_than_for_an_answer() {
+    let target = practice(json!({})).await;
+    let load = "    load: {executor: probe}\n    steps: [{get: /, timeout: 300ms}]";
+    let mut settings = settings(&target.url(), "", load);
+    settings.policy.max_concurrency = 0;
+    let done = start(&settings, History::default()).done();
+    let done = tokio::time::timeout(PATIENCE, done).await.expect("it ends");
+    assert_eq!((done.ledger().as_str(), target.log().received), ("dropped.policy=1", 0));
+    assert!(done.took >= std::time::Duration::from_millis(300), "{:?}", done.took);
 }
 
 #[tokio::test(flavor = "multi_thread")]

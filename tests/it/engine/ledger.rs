@@ -82,6 +82,53 @@ async fn what_is_not_http_is_told_apart_from_a_close() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_says_where_it_points_and_is_not_followed() {
+    let found = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/login\r\ncontent-length: 0\r\n\r\n";
+    let server = Server::answering(found).await;
+    let done = users(&server.url(), "{}", "{get: /}").await;
+    assert_eq!(done.ledger(), "failed.status=20");
+    let detail = done.run.first_failure.expect("the first").detail;
+    assert_eq!(detail, "status 302 Found to http://127.0.0.1/login; redirects are not followed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_every_shape_are_read_to_their_end() {
+    // What the server sends to each request on a kept connection; the connections opened by four users.
+    let check = async |answer: &'static [u8], step: &str, expected: &str, opened: u64| {
+        let server = Server::answering(answer).await;
+        let done = users(&server.url(), "{connections: per_vu, timeout: 5s}", step).await;
+        let case = answer.escape_ascii();
+        assert_eq!(done.ledger(), expected, "{case}: {:?}", done.run.first_failure);
+        assert_eq!(done.connections(), (opened, 20 - opened), "{case}");
+    };
+    let (get, head) = ("{get: /}", "{head: /}");
+    // Informational answers come before the answer.
+    let early: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    check(early, get, "ok=20", 4).await;
+    check(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 x\r\ncontent-length: 0\r\n\r\n",
+        get,
+        "rejected.status_429=20",
+        4,
+    )
+    .await;
+    // Neither of these has a body, whatever its headers say.
+    check(b"HTTP/1.1 204 No Content\r\n\r\n", get, "ok=20", 4).await;
+    check(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", get, "failed.status=20", 4).await;
+    check(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", head, "ok=20", 4).await;
+    // HTTP/1.0 keeps a connection only if it says so.
+    check(b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok", get, "ok=20", 4).await;
+    check(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", get, "ok=20", 20).await;
+    check(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok", get, "ok=20", 20).await;
+    // A body that must not be there is not taken for the next answer.
+    let server = Server::answering(b"HTTP/1.1 204 No Content\r\n\r\nbody").await;
+    let done = users(&server.url(), "{connections: per_vu, timeout: 5s}", get).await;
+    assert_eq!(done.run.outcomes.ok + done.run.outcomes.failed, 20);
+    assert_eq!(done.run.status.keys().collect::<Vec<_>>(), ["204"], "{:?}", done.run.failed);
+    eprintln!("204 with a body: {}", done.ledger());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_json_fails_what_looks_into_it() {
     let server = Server::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"id\": 1,").await;
     let check = async |step: &str, expected: &str| {

@@ -1,4 +1,5 @@
-//! A finished run as text for a person: what it came to first, then why, then the figures.
+//! A finished run as text for a person, on its page and in a terminal: what it came to first, then why, then the
+//! figures.
 
 use std::fmt::Write as _;
 
@@ -46,21 +47,6 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
         let _ = writeln!(out, "\nhint: {hint}");
     }
     out
-}
-
-/// One line, for terminals without a progress bar and for several runs in a row.
-pub fn line(run: &RunSummary) -> String {
-    let counts = run.outcomes;
-    format!(
-        "{} {}: sent {}, ok {}, rejected {}, failed {}, dropped {}",
-        run.scenario,
-        run.verdict,
-        run.sent,
-        counts.ok,
-        counts.rejected,
-        counts.failed,
-        run.dropped.values().sum::<u64>()
-    )
 }
 
 struct Paint(bool);
