@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            out::say!("error: {error:#}");
             ExitCode::from(exit::INTERNAL)
         }
     }

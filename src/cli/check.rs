@@ -1,5 +1,6 @@
 //! `plimsoll check` and `plimsoll schema`.
 
+use super::out::say;
 use std::{fmt::Write as _, time::Duration};
 
 use super::{args::ConfigArg, exit, out};
@@ -18,12 +19,12 @@ pub(super) fn load(config: &ConfigArg, overrides: &Overrides, scenario: Option<&
     match config::load_with(&options, overrides, scenario) {
         Ok(loaded) => {
             if loaded.warnings.warnings() > 0 {
-                eprintln!("{}", loaded.warnings.to_string(out::colour_err()).trim_end());
+                say!("{}", loaded.warnings.to_string(out::colour_err()).trim_end());
             }
             Ok(loaded)
         }
         Err(report) => {
-            eprintln!("{}", report.to_string(out::colour_err()).trim_end());
+            say!("{}", report.to_string(out::colour_err()).trim_end());
             Err(exit::CONFIG)
         }
     }

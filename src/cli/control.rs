@@ -1,5 +1,6 @@
 //! Commands to a running daemon: over its API where that answers, and for the kill switch by its file where it does not.
 
+use super::out::say;
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
@@ -24,18 +25,18 @@ pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
             Ok(0)
         }
         Ok((404, _)) => {
-            eprintln!("error: the daemon on {} has no scenario `{}`", settings.listen, args.scenario);
+            say!("error: the daemon on {} has no scenario `{}`", settings.listen, args.scenario);
             let names: Vec<&str> = loaded.settings.scenarios.iter().map(|scenario| &*scenario.name).collect();
-            eprintln!("help: {}", unknown_to_it(&args.scenario, &names));
+            say!("help: {}", unknown_to_it(&args.scenario, &names));
             Ok(exit::CONFIG)
         }
         Ok((_, body)) => {
-            eprintln!("error: {}", text_of(&body));
+            say!("error: {}", text_of(&body));
             Ok(exit::CONFIG)
         }
         Err(error) => {
-            eprintln!("error: no daemon answers on {}: {error:#}", settings.listen);
-            eprintln!(
+            say!("error: no daemon answers on {}: {error:#}", settings.listen);
+            say!(
                 "help: start it with `plimsoll daemon`, or run the scenario here with `plimsoll run {}`",
                 args.scenario
             );
@@ -78,12 +79,12 @@ pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
                     Ok(0)
                 }
                 _ => {
-                    eprintln!(
+                    say!(
                         "error: failed to write {}: {error}, and no daemon answers on {}",
                         settings.pause_file.display(),
                         settings.listen
                     );
-                    eprintln!("help: `pkill -USR1 plimsoll` pauses it too");
+                    say!("help: `pkill -USR1 plimsoll` pauses it too");
                     Ok(exit::INTERNAL)
                 }
             }
@@ -108,7 +109,7 @@ pub(super) fn resume(args: &ConfigArg) -> anyhow::Result<u8> {
                 Ok(0)
             }
             _ => {
-                eprintln!(
+                say!(
                     "error: failed to remove {}: {error}, and no daemon answers on {}",
                     settings.pause_file.display(),
                     settings.listen

@@ -1,5 +1,6 @@
 //! `plimsoll daemon`.
 
+use super::out::say;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -14,7 +15,7 @@ pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
         Err(code) => return Ok(code),
     };
     if let Err(why) = log::init(args.log_format) {
-        eprintln!("error: {why}");
+        say!("error: {why}");
         return Ok(exit::CONFIG);
     }
     // Two workers: one for the control loop, one for what it spawns.
@@ -33,8 +34,8 @@ pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended.as_ref().err().and_then(|error| error.downcast_ref::<StoreError>()) {
         Some(held @ StoreError::Held { .. }) => {
-            eprintln!("error: {held}");
-            eprintln!(
+            say!("error: {held}");
+            say!(
                 "help: each daemon has a data directory of its own, under `daemon.data_dir`; `plimsoll trigger SCENARIO` \
                  runs a scenario in the daemon that is there"
             );

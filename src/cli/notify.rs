@@ -1,6 +1,7 @@
 //! `plimsoll run --notify`: alert mails for runs by hand, with the memory that the store keeps, so that the run that is
 //! good again sends the resolved mail.
 
+use super::out::say;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -56,7 +57,7 @@ pub(super) async fn tell(loaded: &Loaded, runs: &[RunSummary], store: Option<Sto
         }
     }
     let turn = alerts.turn(now);
-    turn.problems.iter().for_each(|problem| eprintln!("note: {problem}"));
+    turn.problems.iter().for_each(|problem| say!("note: {problem}"));
     store.commit(turn.batch).await?;
     send_all(&loaded.settings.alerts.receivers, &store).await
 }
@@ -82,15 +83,15 @@ async fn send_all(receivers: &[Receiver], store: &Store) -> anyhow::Result<()> {
             let (recipient, now) = (&row.mail.recipient, now());
             let result = match result {
                 Ok(()) => {
-                    eprintln!("mailed {recipient}: {}", row.mail.subject);
+                    say!("mailed {recipient}: {}", row.mail.subject);
                     MailResult::Sent { at: now }
                 }
                 Err((true, error)) => {
-                    eprintln!("note: the mail to {recipient} was not sent and is given up: {error}");
+                    say!("note: the mail to {recipient} was not sent and is given up: {error}");
                     MailResult::Dead { error }
                 }
                 Err((false, error)) => {
-                    eprintln!("note: the mail to {recipient} was not sent; the next --notify tries again: {error}");
+                    say!("note: the mail to {recipient} was not sent; the next --notify tries again: {error}");
                     MailResult::Retry { not_before: now, error }
                 }
             };

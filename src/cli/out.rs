@@ -2,6 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
+/// Writes a line to standard error, which may be closed or full: that must not change what a command comes to.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        let _gone = std::io::Write::write_fmt(&mut std::io::stderr().lock(), format_args!("{}\n", format_args!($($line)*))).is_err();
+    }};
+}
+pub(super) use say;
+
 /// Writes `text` to standard output.
 pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -1,6 +1,7 @@
 //! What a person sees while a run goes on: a bar on a terminal, a plain line now and then otherwise; on standard error,
 //! so that the summary can be piped.
 
+use super::out::say;
 use std::{
     io::IsTerminal,
     time::{Duration, Instant},
@@ -78,12 +79,7 @@ impl Progress {
                 if now - self.last_line >= LINE_EVERY {
                     self.last_line = now;
                     let elapsed = human_seconds((now - self.start).as_secs_f64());
-                    eprintln!(
-                        "{}  {elapsed}  {done} of {} iterations  {}",
-                        self.name,
-                        self.planned,
-                        self.figures(active)
-                    );
+                    say!("{}  {elapsed}  {done} of {} iterations  {}", self.name, self.planned, self.figures(active));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! `plimsoll run`: scenarios now, in this process, with what they came to as the exit code.
 
+use super::out::say;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -43,13 +44,13 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let chosen = match choose(args, &loaded.settings.scenarios) {
         Ok(chosen) => chosen,
         Err(sentence) => {
-            eprintln!("error: {sentence}");
+            say!("error: {sentence}");
             return Ok(exit::CONFIG);
         }
     };
     if let Some(reason) = pause::reason(&loaded.settings.daemon.pause_file) {
-        eprintln!("error: all load is paused: {reason}");
-        eprintln!("help: `plimsoll resume` releases it");
+        say!("error: all load is paused: {reason}");
+        say!("help: `plimsoll resume` releases it");
         return Ok(exit::CONFIG);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -114,14 +115,14 @@ fn open_history(loaded: &Loaded, quiet: bool) -> Option<Store> {
     {
         match Store::open(&dir, SystemClock.now().wall) {
             Ok(opened) => {
-                opened.notes.iter().for_each(|note| eprintln!("note: {note}"));
+                opened.notes.iter().for_each(|note| say!("note: {note}"));
                 return Some(opened.store);
             }
             Err(error) => tried.push(error.to_string()),
         }
     }
     if !quiet {
-        eprintln!("note: this run is kept in no history: {}", tried.join("; "));
+        say!("note: this run is kept in no history: {}", tried.join("; "));
     }
     None
 }
@@ -160,13 +161,13 @@ async fn run_all(
         if let Some(store) = store {
             let batch = Batch { runs: vec![run.clone()], ..Batch::default() };
             if let Err(error) = store.commit(batch).await {
-                eprintln!("note: this run is kept in no history: {error}");
+                say!("note: this run is kept in no history: {error}");
             }
         }
         if !args.quiet {
             let blank = if index > 0 { "\n" } else { "" };
             let text = format!("{blank}{}", summary::text(&run, out::colour()));
-            if args.json.as_deref() == Some(Path::new("-")) { eprint!("{text}") } else { out::print(&text)? }
+            if args.json.as_deref() == Some(Path::new("-")) { say!("{}", text.trim_end()) } else { out::print(&text)? }
         }
         let stopped = run.verdict == Verdict::Interrupted;
         done.push(run);
@@ -224,7 +225,7 @@ async fn one(args: &RunArgs, loaded: &Loaded, request: RunRequest) -> anyhow::Re
 
 fn stop(handle: &RunHandle, stops: u32) {
     if stops == 1 {
-        eprintln!("stopping: nothing new is sent, what is in flight may finish; once more to cut it");
+        say!("stopping: nothing new is sent, what is in flight may finish; once more to cut it");
         handle.drain();
     } else {
         handle.cut();
