@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod http;
+pub mod input;
 pub mod judge;
 pub mod load;
 pub mod measure;

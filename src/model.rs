@@ -3,6 +3,7 @@
 pub mod address;
 pub mod clock;
 pub mod expr;
+pub mod jsonpath;
 pub mod outcome;
 pub mod run;
 pub mod scenario;

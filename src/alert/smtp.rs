@@ -25,6 +25,7 @@ use secrecy::ExposeSecret;
 use tokio::{sync::watch, time};
 
 use crate::{
+    input,
     model::settings::{EmailSettings, SmtpTls},
     store::rows::NewMail,
 };
@@ -197,7 +198,10 @@ async fn connect(
 async fn tls_parameters(email: &EmailSettings) -> Result<TlsParameters, SmtpError> {
     let mut builder = TlsParameters::builder(email.host.clone()).set_min_tls_version(TlsVersion::Tlsv12);
     if let Some(path) = &email.tls_ca {
-        let pem = tokio::fs::read(path).await.map_err(|error| failure::ca(path, &error.to_string()))?;
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || input::read_bounded(&file, input::MAX_CERTIFICATES)).await;
+        let pem = read.map_err(|error| failure::config(&error.to_string()))?;
+        let pem = pem.map_err(|error| failure::ca(path, &error.to_string()))?;
         let certificate = Certificate::from_pem(&pem).map_err(|error| failure::ca(path, &error.to_string()))?;
         builder = builder.add_root_certificate(certificate);
     }

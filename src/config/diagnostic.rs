@@ -172,7 +172,7 @@ fn literals(sources: &Sources) -> Redactor {
 }
 
 fn place(problem: &Problem, sources: &Sources, redact: &dyn Fn(&str) -> String) -> Diagnostic {
-    let safe = |text: &str| redact(&mask::scrub(text));
+    let safe = |text: &str| readable(&redact(&mask::scrub(text)));
     let mut diagnostic = Diagnostic {
         severity: problem.severity,
         file: String::new(),
@@ -201,6 +201,45 @@ fn place(problem: &Problem, sources: &Sources, redact: &dyn Fn(&str) -> String) 
     diagnostic
 }
 
+/// Whether a character changes how others are shown rather than showing itself: a direction, a joiner, a tag. Text with
+/// such characters can look like other text.
+fn invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+/// A message as it may be shown: nothing in it moves the cursor or turns the text, and what it quotes between backticks
+/// is cut to a readable length.
+fn readable(text: &str) -> String {
+    const QUOTED: usize = 120;
+    const WHOLE: usize = 4000;
+    let mut out = String::with_capacity(text.len().min(WHOLE));
+    for (index, part) in text.split('`').enumerate() {
+        if index > 0 {
+            out.push('`');
+        }
+        let limit = if index % 2 == 1 { QUOTED } else { WHOLE };
+        let cut = part.char_indices().nth(limit).map_or(part.len(), |(at, _)| at);
+        for c in part[..cut].chars() {
+            if invisible(c) || (c.is_control() && c != '\n') {
+                out.extend(c.escape_unicode());
+            } else {
+                out.push(c);
+            }
+        }
+        if cut < part.len() {
+            out.push('…');
+        }
+        if out.len() > WHOLE {
+            break;
+        }
+    }
+    out
+}
+
 /// The line as it may be shown, the caret's column in it and its length: masked, without control characters, and cut
 /// to a readable width around the caret.
 fn shown_line(source: &Source, range: std::ops::Range<usize>, span: Span) -> (String, usize, usize) {
@@ -213,7 +252,12 @@ fn shown_line(source: &Source, range: std::ops::Range<usize>, span: Span) -> (St
         let first_of_mask = masks().any(|mask| mask.start.max(range.start) == at);
         let before = shown.len();
         if masks().next().is_none() {
-            shown.push(if c.is_control() || c == '\u{feff}' { ' ' } else { c });
+            match c {
+                '\u{feff}' => shown.push(' '),
+                c if c.is_control() => shown.push(' '),
+                c if invisible(c) => shown.extend(c.escape_unicode()),
+                c => shown.push(c),
+            }
         } else if first_of_mask && !shown.ends_with(&['*', '*', '*']) {
             shown.extend("***".chars());
         }
@@ -237,4 +281,28 @@ fn shown_line(source: &Source, range: std::ops::Range<usize>, span: Span) -> (St
         text.push('…');
     }
     (text.trim_end().to_owned(), column, len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_readable() {
+        let check = |text: &str, expected: &str| assert_eq!(readable(text), expected);
+        check("`a` is not `b`", "`a` is not `b`");
+        check("`a\u{202e}b`\u{1b}[1m", "`a\\u{202e}b`\\u{1b}[1m");
+        check(&format!("`{}` is long", "é".repeat(20_000)), &format!("`{}…` is long", "é".repeat(120)));
+        assert!(readable(&"`a` ".repeat(20_000)).len() < 5000);
+    }
+
+    #[test]
+    fn lines_show_what_turns_text() {
+        let mut sources = Sources::default();
+        sources.add(Source::new("f".into(), ".".into(), "key: a\u{202e}b\n".into()));
+        let mut problems = Problems::default();
+        problems.error(Some(Span { source: 0, start: 9, end: 10 }), "`a\u{2066}` is bad", "");
+        let shown = problems.report(&sources, &Redactor::new(Vec::new())).to_string(false);
+        assert!(shown.contains("key: a\\u{202e}b") && shown.contains("`a\\u{2066}` is bad"), "{shown}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Finds and reads the files of a configuration, within bounds and with clear words about what is not text.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -11,9 +12,13 @@ use super::{
     source::{Source, Sources, Span},
     tree::{MAX_BYTES, Node, Value},
 };
+use crate::input;
 
 /// At most so many files are included.
 const MAX_FILES: usize = 1000;
+
+/// At most so many names in folders are looked at for all patterns together.
+const MAX_ENTRIES: usize = 20_000;
 
 /// Where a configuration is looked for when none is named.
 pub(crate) const SEARCH: [&str; 2] = ["plimsoll.yaml", "/etc/plimsoll/plimsoll.yaml"];
@@ -48,7 +53,7 @@ pub(crate) fn read(path: &Path, named: Option<Span>, sources: &mut Sources, prob
             "a configuration of that size is probably not one; split it with `include:`",
         );
     }
-    let bytes = match fs::read(path) {
+    let bytes = match input::read_bounded(path, MAX_BYTES as u64) {
         Ok(bytes) => bytes,
         Err(error) => {
             return fail(problems, format!("cannot be read: {}", lower::reason(&error)), "check who may read it");
@@ -100,11 +105,22 @@ pub(crate) fn included(root: &Node, dir: &Path, main: &Path, problems: &mut Prob
         _ => vec![node],
     };
     let mut files: Vec<(PathBuf, Span)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let main = canonical(main);
+    let mut budget = MAX_ENTRIES;
     for item in items {
         // Anything else is the checker's business.
         let Value::String { text, .. } = &item.value else { continue };
         let pattern = text.contains(['*', '?']);
-        let found = if pattern { expand(dir, text) } else { vec![dir.join(text)] };
+        let found = if pattern { expand(dir, text, &mut budget) } else { Some(vec![dir.join(text)]) };
+        let Some(found) = found else {
+            problems.error(
+                Some(item.span),
+                format!("`{text}` matches too much: more than {MAX_ENTRIES} files and folders were looked at"),
+                "name the folder, and use `*` for the file only, such as `scenarios/*.yaml`",
+            );
+            return Vec::new();
+        };
         if found.is_empty() {
             problems.warning(
                 Some(item.span),
@@ -113,7 +129,8 @@ pub(crate) fn included(root: &Node, dir: &Path, main: &Path, problems: &mut Prob
             );
         }
         for path in found {
-            if same_file(&path, main) {
+            let real = canonical(&path);
+            if real == main {
                 if !pattern {
                     problems.error(
                         Some(item.span),
@@ -121,7 +138,7 @@ pub(crate) fn included(root: &Node, dir: &Path, main: &Path, problems: &mut Prob
                         "include only files that hold scenarios, targets, requests or vars",
                     );
                 }
-            } else if !files.iter().any(|(known, _)| same_file(known, &path)) {
+            } else if seen.insert(real) {
                 files.push((path, item.span));
             }
         }
@@ -137,12 +154,14 @@ pub(crate) fn included(root: &Node, dir: &Path, main: &Path, problems: &mut Prob
     files
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
-    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+/// The path that all names of a file share, as far as it can be found out.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// The files that match a pattern, in the order of their names; hidden ones only when the pattern says so.
-fn expand(dir: &Path, pattern: &str) -> Vec<PathBuf> {
+/// `None` if more names than `budget` would have to be looked at; what is used is taken from it.
+fn expand(dir: &Path, pattern: &str, budget: &mut usize) -> Option<Vec<PathBuf>> {
     let mut found = vec![if pattern.starts_with('/') { PathBuf::from("/") } else { dir.to_path_buf() }];
     for part in pattern.split('/').filter(|part| !part.is_empty() && *part != ".") {
         let mut next = Vec::new();
@@ -152,16 +171,23 @@ fn expand(dir: &Path, pattern: &str) -> Vec<PathBuf> {
                 continue;
             }
             let here = if base.as_os_str().is_empty() { Path::new(".") } else { base.as_path() };
-            let names = fs::read_dir(here).into_iter().flatten().flatten().take(10_000);
-            let mut names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-            names.retain(|name| matches(part, name) && (part.starts_with('.') || !name.starts_with('.')));
+            // A folder costs one even if it is empty or no folder.
+            *budget = budget.checked_sub(1)?;
+            let mut names: Vec<String> = Vec::new();
+            for entry in fs::read_dir(here).into_iter().flatten() {
+                *budget = budget.checked_sub(1)?;
+                let Some(name) = entry.ok().and_then(|entry| entry.file_name().into_string().ok()) else { continue };
+                if matches(part, &name) && (part.starts_with('.') || !name.starts_with('.')) {
+                    names.push(name);
+                }
+            }
             names.sort();
             next.extend(names.into_iter().map(|name| base.join(name)));
         }
         found = next;
     }
     found.retain(|path| path.is_file());
-    found
+    Some(found)
 }
 
 /// `*` is any run of characters, `?` one.
@@ -202,5 +228,22 @@ mod tests {
         check("*a*b", "xaxxb", true);
         check("*a*b", "xaxxbx", false);
         check("", "", true);
+    }
+
+    #[test]
+    fn patterns_look_at_so_many_names_only() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for name in ["a", "b"] {
+            fs::create_dir(dir.path().join(name)).expect("a folder");
+            fs::write(dir.path().join(name).join("x.yaml"), "").expect("written");
+        }
+        let check = |pattern: &str, budget: usize, expected: Option<usize>| {
+            let found = expand(dir.path(), pattern, &mut { budget }).map(|found| found.len());
+            assert_eq!(found, expected, "{pattern} {budget}");
+        };
+        check("*/*.yaml", 100, Some(2));
+        check("*/*.yaml", 7, Some(2));
+        check("*/*.yaml", 6, None);
+        check("a/x.yaml", 0, Some(1));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 use serde_json::Value as Json;
 
 use super::{
@@ -246,21 +246,20 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if tag.is_some() {
-                    let raw = self.source.text[span.start..].split_whitespace().next().unwrap_or_default();
-                    self.problems.error(
-                        Some(span),
-                        format!("`{raw}` is a tag: a configuration has none"),
-                        "remove it; a value in quotes is text",
-                    );
-                }
+                self.no_tag(tag.as_deref(), span);
                 let node = self.scalar(&text, style, span);
                 let size = count(&node);
                 self.keep(anchor, &node, size);
                 self.put(node, size)
             }
-            Event::SequenceStart(anchor, _) => self.open(Value::List(Vec::new()), anchor, span, false),
-            Event::MappingStart(anchor, _) => self.open(Value::Map(Vec::new()), anchor, span, true),
+            Event::SequenceStart(anchor, tag) => {
+                self.no_tag(tag.as_deref(), span);
+                self.open(Value::List(Vec::new()), anchor, span, false)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.no_tag(tag.as_deref(), span);
+                self.open(Value::Map(Vec::new()), anchor, span, true)
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let open = self.stack.pop()?;
                 let mut node = open.node;
@@ -286,6 +285,16 @@ impl Builder<'_> {
             }
             _ => Some(()),
         }
+    }
+
+    fn no_tag(&mut self, tag: Option<&Tag>, span: Span) {
+        let Some(tag) = tag else { return };
+        let handle = if tag.is_yaml_core_schema() { "!!" } else { &tag.handle };
+        self.problems.error(
+            Some(span),
+            format!("`{handle}{}` is a tag: a configuration has none", tag.suffix),
+            "remove it; a value in quotes is text",
+        );
     }
 
     fn scalar(&self, text: &str, style: ScalarStyle, span: Span) -> Node {

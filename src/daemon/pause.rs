@@ -1,7 +1,8 @@
 //! The kill switch's memory: a file. It outlives a restart, works when the API does not, and `touch` can throw it.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -10,10 +11,13 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::event::Event;
-use crate::load::gate::Gate;
+use crate::{input, load::gate::Gate};
 
 /// How often the file is looked for; a person who touches it has load stopped within 250 ms.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// So much of the file is read for the reason, bytes.
+const MAX_REASON: u64 = 4096;
 
 /// The switch of one data directory.
 #[derive(Debug, Clone)]
@@ -76,7 +80,12 @@ impl Switch {
 
 /// Why load is stopped by the file at `path`; `None` if there is none.
 pub fn reason(path: &Path) -> Option<String> {
-    match fs::read_to_string(path) {
+    let read = input::open_regular(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(MAX_REASON).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    match read {
         Ok(text) => {
             let line: String =
                 text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
@@ -101,5 +110,21 @@ pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_read_within_bounds() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("PAUSED");
+        assert_eq!(reason(&file), None);
+        write(&file, &"maintenance ".repeat(1000)).expect("written");
+        assert!(reason(&file).expect("thrown").starts_with("maintenance maintenance"));
+        let device = reason(Path::new("/dev/zero")).expect("what cannot be read counts as thrown");
+        assert!(device.contains("/dev/zero is there but cannot be read: it is a device"), "{device}");
     }
 }

@@ -8,6 +8,8 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
+use crate::input;
+
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -41,7 +43,8 @@ pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
 
 fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fault = |why: String| TlsError::Ca { path: path.display().to_string(), why };
+    let pem = input::read_bounded(path, input::MAX_CERTIFICATES).map_err(|error| fault(error.to_string()))?;
     let certs: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| fault(error.to_string()))?;
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|error| fault(error.to_string()))?;
     if certs.is_empty() { Err(fault("it holds no CERTIFICATE block".to_owned())) } else { Ok(certs) }
 }

@@ -420,6 +420,15 @@ fn implicit_thresholds_hold_until_an_outcome_is_named() {
     check(&[], false, true, &["count(ok) > 0"]);
     check(&["count(ok) == 10"], false, false, &[]);
     check(&["count(ok{step=a}) == 10"], false, false, &["count(ok) > 0"]);
+    for lax in
+        ["count(ok) >= 0", "count(ok) != 5", "count(ok) == 0", "count(ok) < 5", "count(ok) > -1", "count(ok) >= 0.5"]
+    {
+        check(&[lax], false, false, &["count(ok) > 0"]);
+    }
+    for strict in ["count(ok) > 0", "count(ok) >= 1", "count(ok) > 7"] {
+        check(&[strict], false, false, &[]);
+    }
+    check(&["count(ok) > 0 over 30s"], false, false, &["count(ok) > 0"]);
     let named = crate::model::expr::Threshold {
         name: "rate_ok".into(),
         ..parse_threshold("p95(latency) < 1s").expect("parses")

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::model::{
     expr::{Compare, Condition, Expect, Operand},
+    jsonpath,
     units::{Quantity, Unit, human, human_seconds},
 };
 
@@ -324,7 +325,7 @@ impl std::fmt::Display for Operand {
             Self::ServiceTime => f.write_str("service_time"),
             Self::Body => f.write_str("body"),
             Self::Header(name) => write!(f, "header[\"{name}\"]"),
-            Self::Path(query) => write!(f, "{query}"),
+            Self::Path(query) => f.write_str(&jsonpath::shown(query)),
             Self::Group(group) => write!(f, "${group}"),
             Self::Variable(name) => f.write_str(name),
             Self::Text(text) => write!(f, "{text:?}"),

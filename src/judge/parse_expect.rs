@@ -1,7 +1,6 @@
 //! `expect`, `until` and `when`: conditions on one response.
 
 use ::http::HeaderName;
-use serde_json_path::JsonPath;
 
 use super::{
     lex::{ExprError, Kind},
@@ -10,6 +9,7 @@ use super::{
 };
 use crate::model::{
     expr::{Compare, Condition, Expect, Operand},
+    jsonpath,
     units::{Quantity, Unit},
 };
 
@@ -209,9 +209,9 @@ impl Parser<'_> {
                 .help(r"groups are for all(body =~ /Agent (\d+)/, $1 == vu)")),
             Kind::Path(text) => {
                 self.take();
-                let query = JsonPath::parse(text).map_err(|error| {
-                    let message = format!("`{text}` is not a JSONPath (RFC 9535): {}", error.message());
-                    ExprError::new(at + text.floor_char_boundary(error.position()), message)
+                let query = jsonpath::parse(text).map_err(|error| {
+                    let message = format!("`{text}` is not a JSONPath (RFC 9535): {}", error.message);
+                    ExprError::new(at + error.position, message)
                 })?;
                 Ok(Operand::Path(query))
             }

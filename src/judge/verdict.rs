@@ -8,14 +8,14 @@ use super::{
     parse_threshold::parse_threshold,
 };
 use crate::model::{
-    expr::{Aggregate, Aggregation, Measure, Metric, Threshold},
+    expr::{Aggregate, Aggregation, Compare, Measure, Metric, Threshold},
     outcome::Outcome,
     run::{ThresholdReport, ThresholdResult, Verdict},
     scenario::{Executor, Load},
 };
 
 /// Thresholds that hold without being written: shares of ok and (of a load) dropped requests until one names ok, rejected
-/// or failed or the overload is intended, and always that anything was ok, unless a threshold counts that itself.
+/// or failed or the overload is intended, and always that anything was ok, unless a threshold demands as much itself.
 pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Vec<Threshold> {
     let mut added = Vec::new();
     if !overload && !own.iter().any(Threshold::names_outcome) {
@@ -25,7 +25,7 @@ pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Ve
             added.push(default_threshold("rate(dropped) <= 1%"));
         }
     }
-    if !own.iter().any(|threshold| counts_ok(&threshold.left)) {
+    if !own.iter().any(demands_ok) {
         added.push(default_threshold("count(ok) > 0"));
     }
     for threshold in &mut added {
@@ -34,6 +34,21 @@ pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Ve
         }
     }
     added
+}
+
+/// Whether it cannot hold over the run with nothing ok: `count(ok)` of all requests has a limit of at least 1 from below.
+fn demands_ok(threshold: &Threshold) -> bool {
+    let (op, limit) = match (&threshold.left, &threshold.right) {
+        (left, Measure::Number(limit)) if counts_ok(left) => (threshold.op, limit.value),
+        (Measure::Number(limit), right) if counts_ok(right) => (threshold.op.mirrored(), limit.value),
+        _ => return false,
+    };
+    let least = match op {
+        Compare::Gt => limit >= 0.0,
+        Compare::Ge | Compare::Eq => limit >= 1.0,
+        Compare::Lt | Compare::Le | Compare::Ne => false,
+    };
+    least && threshold.over.is_none()
 }
 
 fn names_drops(threshold: &Threshold) -> bool {

@@ -21,6 +21,13 @@ static ENV: LazyLock<Environment<'static>> = LazyLock::new(|| {
     env
 });
 
+/// Longest expression in a hole, bytes.
+const MAX_LENGTH: usize = 2048;
+/// Brackets within each other.
+const MAX_DEPTH: usize = 32;
+/// Parts of a chain: `a.b | upper` has three.
+const MAX_PARTS: usize = 64;
+
 /// How a value is made safe where it is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Escape {
@@ -77,6 +84,9 @@ impl Template {
                 offset,
             })?;
             let hole = inner[..len].trim();
+            if let Some(message) = too_large(hole) {
+                return Err(TemplateError { message, offset });
+            }
             let expr = ENV.compile_expression_owned(hole.to_owned()).map_err(|error| TemplateError {
                 message: format!("`{hole}` is not an expression: {}", detail(&error)),
                 offset,
@@ -157,6 +167,32 @@ impl Template {
         }
         Ok(())
     }
+}
+
+/// Why an expression is not even parsed. What compiles, walks and drops its tree recurses, so a long chain would
+/// overflow the stack.
+fn too_large(hole: &str) -> Option<String> {
+    if hole.len() > MAX_LENGTH {
+        return Some(format!("an expression is {} bytes long: the most is {MAX_LENGTH}", hole.len()));
+    }
+    let (mut depth, mut parts, mut brackets) = (0_usize, 1_usize, 0_usize);
+    for (_, c) in super::jsonpath::unquoted(hole) {
+        match c {
+            '(' | '[' | '{' => {
+                depth += 1;
+                brackets += 1;
+            }
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '.' | '|' | '+' | '-' | '*' | '/' | '%' | '~' | '!' | '<' | '>' | '=' => parts += 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Some(format!("more than {MAX_DEPTH} brackets are nested in an expression"));
+        }
+    }
+    let words = super::jsonpath::unquoted(hole).filter(|(_, c)| c.is_whitespace()).count();
+    let parts = parts.max(words / 2).max(brackets);
+    (parts > MAX_PARTS).then(|| format!("an expression has {parts} parts (dots, operators): the most is {MAX_PARTS}"))
 }
 
 fn eval(expr: &Expression<'static, 'static>, source: &str, vars: &Value) -> Result<Value, TemplateError> {
@@ -324,6 +360,25 @@ mod tests {
         check("${n +}", Escape::None, "not an expression");
         check("${nobody}", Escape::None, "nobody");
         check("${bad}", Escape::Header, "control characters");
+    }
+
+    #[test]
+    fn expressions_are_bounded() {
+        let check = |hole: String, part: &str| {
+            let error = render(&format!("${{{hole}}}"), Escape::None).expect_err("refused");
+            assert!(error.contains(part), "{error}");
+        };
+        for unit in [".a", "|upper", "+n", "[0]", "(n)", " or n"] {
+            check(format!("n{}", unit.repeat(50_000)), "bytes long");
+        }
+        check(format!("n{}", ".a".repeat(64)), "has 65 parts");
+        check(format!("n{}", "|upper".repeat(300)), "has 301 parts");
+        check(format!("{}n", "not ".repeat(300)), "parts");
+        check(format!("n{}", "[0]".repeat(300)), "parts");
+        check(format!("n{}", "()".repeat(300)), "parts");
+        check("(".repeat(33), "brackets are nested");
+        let text = "x".repeat(100_000);
+        assert_eq!(render(&text, Escape::None), Ok(text), "text around the holes is not limited here");
     }
 
     #[test]

@@ -19,18 +19,20 @@ use text::{blank, crate_paths, functions, ident, line, without_tests, words};
 const ROOMS: &[(&str, &[&str])] = &[
     // The words. Everybody knows them, they know nobody.
     ("model", &[]),
+    // Files that the user names, read within a bound; whoever reads one comes through this door.
+    ("input", &[]),
     // Pure laws over the words.
     ("measure", &["model"]),
     ("schedule", &["model"]),
     ("judge", &["model", "measure"]),
     // What the user wrote becomes words; expressions and cron lines are parsed where they are understood.
-    ("config", &["model", "judge", "schedule"]),
+    ("config", &["input", "model", "judge", "schedule"]),
     // How much, and the requests themselves. `http` judges a response's `expect`s.
-    ("http", &["model", "measure", "judge"]),
+    ("http", &["input", "model", "measure", "judge"]),
     ("load", &["model", "measure"]),
     // What is kept, what is told, what is shown. Rows are plain data; the database itself stays behind its door.
     ("store", &["model"]),
-    ("alert", &["model", "store::rows"]),
+    ("alert", &["input", "model", "store::rows"]),
     ("telemetry", &["model", "measure", "store::rows", "alert"]),
     ("web", &["model", "telemetry", "store::rows", "alert"]),
     // A target to practise on knows no more of us than any other target.
@@ -39,6 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "input",
             "model",
             "measure",
             "schedule",

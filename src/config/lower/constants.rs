@@ -1,12 +1,13 @@
 //! `vars`, `env` and `secrets`: what templates may use, known when the configuration is loaded.
 
-use std::{path::Path, sync::Arc};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use serde_json::{Map, Value as Json};
 
 use super::{At, Lower};
 use crate::{
     config::{hints, mask, raw},
+    input,
     model::{scenario::Constants, settings::Redactor},
 };
 
@@ -161,16 +162,7 @@ impl Lower<'_> {
 
     fn secret_file(&mut self, at: &At, path: &Path) -> Option<String> {
         let shown = path.display();
-        let too_long = std::fs::metadata(path).is_ok_and(|meta| meta.len() > MAX_SECRET);
-        if too_long {
-            self.error(
-                at,
-                format!("`{shown}` is larger than 64 KiB: that is not a secret"),
-                "name a file that holds the secret and nothing else",
-            );
-            return None;
-        }
-        match std::fs::read_to_string(path) {
+        match input::read_text(path, MAX_SECRET) {
             Ok(text) => {
                 let value = text.strip_suffix('\n').unwrap_or(&text);
                 let value = value.strip_suffix('\r').unwrap_or(value);
@@ -179,6 +171,14 @@ impl Lower<'_> {
                     return None;
                 }
                 Some(value.to_owned())
+            }
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                self.error(
+                    at,
+                    format!("`{shown}` is larger than 64 KiB: that is not a secret"),
+                    "name a file that holds the secret and nothing else",
+                );
+                None
             }
             Err(error) => {
                 self.error(

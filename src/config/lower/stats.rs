@@ -8,7 +8,7 @@ use super::{At, Lower};
 use crate::{
     config::{check::short, raw},
     model::{
-        Name,
+        Name, jsonpath,
         scenario::{StatRead, StatSpec, StatsSpec},
         units,
     },
@@ -99,7 +99,7 @@ impl Lower<'_> {
     }
 
     pub(super) fn json_path(&mut self, at: &At, text: &str) -> Option<JsonPath> {
-        match JsonPath::parse(text) {
+        match jsonpath::parse(text) {
             Ok(path) => Some(path),
             Err(error) => {
                 let help = if text.starts_with('$') {
@@ -107,10 +107,10 @@ impl Lower<'_> {
                 } else {
                     "a JSONPath begins with `$`: write `$.id`"
                 };
-                let why = error.message().trim_end_matches("parser error").trim_end_matches([' ', ',']);
+                let why = error.message.trim_end_matches("parser error").trim_end_matches([' ', ',']);
                 let why = if why.is_empty() { String::new() } else { format!(": {why}") };
                 let message = format!("`{}` is not a JSONPath{why}", short(text));
-                self.text_error(at, error.position(), message, help);
+                self.text_error(at, error.position, message, help);
                 None
             }
         }

@@ -281,12 +281,12 @@ impl Lower<'_> {
     fn body_file(&mut self, at: &At, file: &str) -> BodySpec {
         let path = self.resolve(at, file);
         let shown = path.display().to_string();
-        if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_BODY_FILE) {
-            self.error(at, format!("`{shown}` is larger than 10 MiB"), "send a smaller body");
-            return BodySpec::None;
-        }
-        match std::fs::read(&path) {
+        match crate::input::read_bounded(&path, MAX_BODY_FILE) {
             Ok(bytes) => BodySpec::Raw(bytes.into()),
+            Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+                self.error(at, format!("`{shown}` is larger than 10 MiB"), "send a smaller body");
+                BodySpec::None
+            }
             Err(error) => {
                 let reason = super::constants::reason(&error);
                 self.error(at, format!("`{shown}` cannot be read: {reason}"), "paths are relative to this file");

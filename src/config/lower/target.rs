@@ -204,7 +204,7 @@ impl Lower<'_> {
     /// A PEM file that must be readable now.
     pub(super) fn certificates(&mut self, at: &At, file: &str) -> std::path::PathBuf {
         let path = self.resolve(at, file);
-        match std::fs::read_to_string(&path) {
+        match crate::input::read_text(&path, crate::input::MAX_CERTIFICATES) {
             Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {}
             Ok(_) => self.error(
                 at,
