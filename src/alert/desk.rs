@@ -36,6 +36,7 @@ pub struct Alerts {
     dossiers: BTreeMap<Name, Dossier>,
     groups: BTreeMap<GroupKey, Group>,
     dirty: BTreeSet<Row>,
+    paused: Option<String>,
     transitions: Vec<Transition>,
     problems: Vec<String>,
 }
@@ -57,6 +58,7 @@ impl Alerts {
             dossiers: BTreeMap::new(),
             groups: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            paused: None,
             transitions: Vec::new(),
             problems: Vec::new(),
         };
@@ -107,6 +109,12 @@ impl Alerts {
                 self.put(&key, Some(alert));
             }
         }
+    }
+
+    /// All load is paused for this reason, or runs again (`None`); mails written from now on say so. It is not stored:
+    /// whoever starts the desk says it anew.
+    pub fn set_paused(&mut self, paused: Option<String>) {
+        self.paused = paused;
     }
 
     /// Takes in a finished run; `last_good` is the scenario's latest run with verdict pass before it.

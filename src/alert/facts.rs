@@ -106,7 +106,7 @@ pub struct AlertView {
     pub state: AlertState,
     /// How loud.
     pub severity: Severity,
-    /// Start of the first run that breached.
+    /// The first failing request where it is about outcomes, else the start of the first run that breached.
     pub since: Timestamp,
     /// When it began to fire.
     pub fired_at: Option<Timestamp>,

@@ -64,6 +64,38 @@ pub struct Incident {
     pub recipients: BTreeMap<String, u32>,
     /// Opened soon after the one before it ended.
     pub flapping: bool,
+    /// What its mails told of, for the last one; bounded by [`Incident::HISTORY`].
+    #[serde(default)]
+    pub history: Vec<Past>,
+}
+
+/// An alert as a mail told of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// When it began for the first time in this incident.
+    pub first: Timestamp,
+    /// How it was told last.
+    pub alert: Alert,
+}
+
+impl Incident {
+    /// Alerts remembered at most.
+    pub const HISTORY: usize = 100;
+
+    /// Remembers that a mail told of `alert`.
+    pub fn record(&mut self, alert: &Alert) {
+        if let Some(past) = self.history.iter_mut().find(|past| past.alert.key == alert.key) {
+            *past = Past { first: past.first.min(alert.since), alert: alert.clone() };
+        } else if self.history.len() < Self::HISTORY {
+            self.history.push(Past { first: alert.since, alert: alert.clone() });
+        }
+    }
+
+    /// Since when the alert was broken in this incident, with pauses.
+    pub fn first(&self, alert: &Alert) -> Timestamp {
+        let past = self.history.iter().find(|past| past.alert.key == alert.key);
+        past.map_or(alert.since, |past| past.first.min(alert.since))
+    }
 }
 
 /// What kind of mail is due.

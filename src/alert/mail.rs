@@ -5,6 +5,7 @@
 //! are two templates over one [`view::View`]; the HTML loads nothing from anywhere, and everything in it that came
 //! from a target or a configuration is escaped data.
 
+mod pointers;
 mod view;
 mod words;
 
@@ -47,6 +48,8 @@ pub(super) struct Notice<'a> {
     pub(super) settings: &'a AlertSettings,
     /// Where it comes from.
     pub(super) house: &'a House,
+    /// All load is paused, and why.
+    pub(super) paused: Option<&'a str>,
     /// When it is written.
     pub(super) now: Timestamp,
 }
@@ -56,6 +59,8 @@ pub(super) struct Notice<'a> {
 pub(super) struct Line<'a> {
     /// The alert.
     pub(super) alert: &'a Alert,
+    /// When it began, for the first time in the incident if it is over.
+    pub(super) since: Timestamp,
     /// It fires, and is told here.
     pub(super) firing: bool,
     /// It was not in the mail before.

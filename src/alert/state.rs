@@ -4,12 +4,14 @@
 //! texts: whoever edits a limit keeps the alert. What an invalid or interrupted run saw says nothing about the target,
 //! so neither moves an alert; only several invalid runs in a row do, as "our measurement is broken".
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name,
-    run::{RunSummary, Severity, ThresholdReport, ThresholdResult, Verdict},
+    run::{FailureSample, RunSummary, Severity, ThresholdReport, ThresholdResult, Verdict},
     settings::AlertOn,
 };
 
@@ -97,7 +99,8 @@ pub struct Alert {
     pub overload: bool,
     /// Where it is in its life.
     pub state: AlertState,
-    /// Start of the first run (or the first due instant) of this breach.
+    /// The first failing request of this breach where it is about outcomes, else the start of its first run (or the
+    /// first due instant).
     pub since: Timestamp,
     /// When it began to fire.
     pub fired_at: Option<Timestamp>,
@@ -213,12 +216,29 @@ fn judged(threshold: &ThresholdReport, run: &RunSummary, on: &AlertOn) -> Option
             margin: threshold.margin_ratio,
             for_runs: threshold.for_runs.max(1),
             runbook: threshold.runbook.clone(),
-            at: run.started_at,
+            at: began(threshold, run),
         })),
         ThresholdResult::Pass | ThresholdResult::Warn => Signal::Holds,
         ThresholdResult::Fail | ThresholdResult::NoData | ThresholdResult::Skipped => return None,
     };
     Some((threshold.name.as_str().into(), signal))
+}
+
+/// When what the threshold is about began: at the first failing request if that is of the kind it counts.
+fn began(threshold: &ThresholdReport, run: &RunSummary) -> Timestamp {
+    let about = |sample: &&FailureSample| {
+        outcomes(&threshold.expr).any(|word| match word {
+            "ok" => matches!(&*sample.outcome, "rejected" | "failed"),
+            word => word == sample.outcome,
+        })
+    };
+    run.first_failure.as_ref().filter(about).map_or(run.started_at, |sample| instant(run.started_at, sample.at_s))
+}
+
+/// `seconds` after the start of a run.
+pub fn instant(started_at: Timestamp, seconds: f64) -> Timestamp {
+    let after = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    started_at.checked_add(after).unwrap_or(started_at)
 }
 
 /// That nothing was ok, by default, says nothing new next to another breach about outcomes that is told as loudly and
@@ -229,17 +249,17 @@ fn implied(threshold: &ThresholdReport, run: &RunSummary) -> bool {
             && other.result == ThresholdResult::Fail
             && other.severity >= threshold.severity
             && other.for_runs <= threshold.for_runs.max(1)
-            && names_outcome(&other.expr)
+            && outcomes(&other.expr).next().is_some()
     };
     threshold.implicit && threshold.expr == NOTHING_OK && run.thresholds.iter().any(says_so)
 }
 
-/// The expression is about requests that were ok, rejected or failed.
-fn names_outcome(expr: &str) -> bool {
-    expr.split('(').skip(1).any(|inner| {
-        let word = inner.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next();
-        matches!(word, Some("ok" | "rejected" | "failed"))
-    })
+/// Which of ok, rejected and failed requests the expression is about.
+fn outcomes(expr: &str) -> impl Iterator<Item = &str> {
+    expr.split('(')
+        .skip(1)
+        .filter_map(|inner| inner.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next())
+        .filter(|word| matches!(*word, "ok" | "rejected" | "failed"))
 }
 
 /// A due instant at which nothing ran, as a breach of [`MISSED`]; `None` for reasons that are someone's wish

@@ -179,6 +179,7 @@ impl Control {
             effects: Vec::new(),
         };
         control.metrics.paused(control.paused.is_some());
+        control.alerts.set_paused(control.paused.clone());
         for alert in control.alerts.views() {
             control.metrics.alert_state(&alert.scenario, &alert.alert, alert.state.as_str());
         }
@@ -294,6 +295,7 @@ impl Control {
         }
         self.agenda.set_paused(true);
         self.metrics.paused(true);
+        self.alerts.set_paused(Some(reason.clone()));
         self.paused = Some(reason);
         while !self.pending.is_empty() {
             self.give_up(0, SkipReason::Paused, now);
@@ -305,6 +307,7 @@ impl Control {
         if self.paused.take().is_some() {
             self.effects.push(Effect::Log("load is released again".to_owned()));
         }
+        self.alerts.set_paused(None);
         self.agenda.set_paused(false);
         self.metrics.paused(false);
     }

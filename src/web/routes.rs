@@ -4,6 +4,7 @@ mod body;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use axum::{
     Extension, Json, Router,
     body::Bytes,
@@ -23,7 +24,10 @@ use tokio::{
 use super::{Command, Reply, WebState, guard, mime, page, view::StatusView};
 use crate::{
     model::run::RunSummary,
-    telemetry::exposition::{CONTENT_TYPE, Exposition},
+    telemetry::{
+        exposition::{CONTENT_TYPE, Exposition},
+        series::Snapshot,
+    },
 };
 
 /// The control loop is called dead when it has not written its status for this long.
@@ -39,6 +43,13 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 struct Shared {
     state: WebState,
     exposition: Exposition,
+    rendered: ArcSwapOption<Rendered>,
+}
+
+/// A snapshot's text, so that scrapes cost next to nothing however many there are.
+struct Rendered {
+    of: Arc<Snapshot>,
+    text: Bytes,
 }
 
 type App = State<Arc<Shared>>;
@@ -63,7 +74,7 @@ pub(super) fn router(state: WebState, body_time: Duration) -> Router {
         .method_not_allowed_fallback(|| async {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "This path is asked in another way; the header Allow says how.")
         })
-        .with_state(Arc::new(Shared { state, exposition }))
+        .with_state(Arc::new(Shared { state, exposition, rendered: ArcSwapOption::empty() }))
         .layer(middleware::from_fn(move |request, next| body::whole(request, next, body_time)))
         .layer(middleware::from_fn(guarded))
 }
@@ -107,9 +118,17 @@ impl<S: Send + Sync, E: FromRequestParts<S, Rejection: IntoResponse + fmt::Displ
 }
 
 async fn metrics(State(app): App) -> Response {
-    let before = app.state.clock.mono();
-    let text = app.exposition.render();
-    app.state.own.rendered(app.state.clock.mono() - before);
+    let now = Arc::clone(&app.state.metrics.borrow());
+    let text = match &*app.rendered.load() {
+        Some(last) if Arc::ptr_eq(&last.of, &now) => last.text.clone(),
+        _ => {
+            let before = app.state.clock.mono();
+            let text = Bytes::from(app.exposition.render());
+            app.state.own.rendered(app.state.clock.mono() - before);
+            app.rendered.store(Some(Arc::new(Rendered { of: now, text: text.clone() })));
+            text
+        }
+    };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 

@@ -1,14 +1,28 @@
-//! The listener: an accept loop with bounds on connections, request heads and time, since axum's own has none.
+//! The listener: an accept loop with bounds on connections, requests and time, since axum's own has none.
+//!
+//! `/metrics` and the probes of life are open to the network, so no peer may keep them from another: each has a share of
+//! the connections, some are kept for this machine, and whoever neither sends nor reads is cut off after seconds.
+
+mod slots;
+mod stall;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
-use axum::{Extension, Router};
+use axum::{
+    Extension, Router,
+    extract::Request,
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -16,24 +30,52 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    sync::watch,
+    task::{JoinSet, yield_now},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
+use self::{slots::Slots, stall::Stalling};
 use super::{WebState, guard::Ends, routes};
 
-/// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 256;
-/// For the head of each request, idle time before it included: whoever trickles bytes is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a request's body, from the end of its head.
-const BODY_TIME: Duration = Duration::from_secs(5);
+/// What one peer, and all of them, may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Connections at once; whoever comes then is turned away.
+    connections: usize,
+    /// Of these, for one peer.
+    per_peer: usize,
+    /// Of these, kept for loopback.
+    for_loopback: usize,
+    /// Requests on one connection; it is closed after the last.
+    requests: u32,
+    /// For the head of each request, idle time before it included: whoever trickles bytes is cut off.
+    head: Duration,
+    /// For a request's body, from the end of its head.
+    body: Duration,
+    /// For a write to get anywhere: whoever does not read is cut off.
+    write: Duration,
+    /// After this long a connection takes no new request, so that slots come free whatever the other side does.
+    age: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    connections: 256,
+    per_peer: 32,
+    for_loopback: 32,
+    requests: 1000,
+    head: Duration::from_secs(5),
+    body: Duration::from_secs(5),
+    write: Duration::from_secs(5),
+    age: Duration::from_mins(1),
+};
+
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
-/// After this long a connection takes no new request, so that slots come free whatever the other side does.
-const CONNECTION_AGE: Duration = Duration::from_mins(1);
-/// For the answer that is under way then, and at shutdown.
+/// For the answer that is under way when a connection is too old, and at shutdown.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// How often it is said that connections were turned away.
+const REPORT: Duration = Duration::from_mins(1);
 
 /// The running listener.
 #[derive(Debug)]
@@ -61,6 +103,15 @@ impl Server {
 ///
 /// Fails if the address cannot be had (`EADDRINUSE`, `EACCES`) or no thread can be started.
 pub fn serve(listen: SocketAddr, state: WebState, shutdown: watch::Receiver<bool>) -> io::Result<Server> {
+    serve_within(LIMITS, listen, state, shutdown)
+}
+
+fn serve_within(
+    limits: Limits,
+    listen: SocketAddr,
+    state: WebState,
+    shutdown: watch::Receiver<bool>,
+) -> io::Result<Server> {
     let listener = TcpListener::bind(listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -68,7 +119,7 @@ pub fn serve(listen: SocketAddr, state: WebState, shutdown: watch::Receiver<bool
     let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
         runtime.block_on(async {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => accept(&listener, &routes::router(state, BODY_TIME), shutdown).await,
+                Ok(listener) => accept(&listener, &routes::router(state, limits.body), limits, shutdown).await,
                 Err(error) => tracing::error!(%error, "failed to serve pages and metrics"),
             }
         });
@@ -76,20 +127,34 @@ pub fn serve(listen: SocketAddr, state: WebState, shutdown: watch::Receiver<bool
     Ok(Server { address, thread })
 }
 
-async fn accept(listener: &tokio::net::TcpListener, router: &Router, shutdown: watch::Receiver<bool>) {
+async fn accept(listener: &tokio::net::TcpListener, router: &Router, limits: Limits, shutdown: watch::Receiver<bool>) {
     let mut stop = shutdown.clone();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut slots = Slots::new(limits.connections, limits.per_peer, limits.for_loopback);
+    let mut open = JoinSet::new();
+    let mut turned_away = 0_u64;
+    let mut report = interval(REPORT);
+    report.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
-            (slot, listener.accept().await)
-        };
         tokio::select! {
+            biased;
             _ = stop.wait_for(|stop| *stop) => break,
-            (slot, accepted) = next => match accepted {
+            // First what came free: whoever comes next may have it.
+            Some(ended) = open.join_next_with_id() => slots.free(match ended {
+                Ok((id, ())) => id,
+                Err(error) => {
+                    tracing::error!(%error, "a connection's task panicked");
+                    error.id()
+                }
+            }),
+            _ = report.tick() => if turned_away > 0 {
+                tracing::warn!(turned_away, "connections were turned away: their peers, or all together, had too many");
+                turned_away = 0;
+            },
+            accepted = listener.accept() => match accepted {
+                Ok((_, peer)) if !slots.has_room(peer.ip()) => turned_away += 1,
                 Ok((stream, peer)) => {
-                    let router = router.clone();
-                    tokio::spawn(connection(stream, peer, router, slot, shutdown.clone()));
+                    let task = open.spawn(connection(stream, peer, router.clone(), limits, shutdown.clone()));
+                    slots.take(task.id(), peer.ip());
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: waiting is all that helps.
@@ -99,30 +164,49 @@ async fn accept(listener: &tokio::net::TcpListener, router: &Router, shutdown: w
             },
         }
     }
-    // Whoever is being answered holds a slot.
-    let _ = timeout(LAST_ANSWER, slots.acquire_many(CONNECTIONS as u32)).await;
+    // Whoever is being answered is among them.
+    let _ = timeout(LAST_ANSWER, async { while open.join_next().await.is_some() {} }).await;
 }
 
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    _slot: OwnedSemaphorePermit,
+    limits: Limits,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let Ok(local) = stream.local_addr() else { return };
-    let service = TowerToHyperService::new(router.layer(Extension(Ends { local, peer })));
+    let served = Arc::new(AtomicU32::new(0));
+    let last = middleware::from_fn(move |request: Request, next: Next| {
+        let before = served.fetch_add(1, Ordering::Relaxed);
+        let last = before + 1 >= limits.requests;
+        async move {
+            if before > 0 {
+                // After whoever else asks: pipelined requests would otherwise be served in one go.
+                yield_now().await;
+            }
+            let mut response = next.run(request).await;
+            if last {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    });
+    let service = TowerToHyperService::new(router.layer(Extension(Ends { local, peer })).layer(last));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Stalling::new(stream, limits.write)), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         _ = serving.as_mut() => return, // What goes wrong on a connection is the other side's affair.
-        () = sleep(CONNECTION_AGE) => {}
+        () = sleep(limits.age) => {}
         _ = shutdown.wait_for(|stop| *stop) => {}
     }
     serving.as_mut().graceful_shutdown();
     let _ = timeout(LAST_ANSWER, serving).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -333,6 +333,7 @@ async fn a_summary_tells_what_a_run_came_to() {
 
       ok  p95(latency) < 5s  TIME
       ok  rate(ok) >= 99%  100 %  (by default)
+      ok  rate(dropped) <= 1%  0 %  (by default)
       ok  count(ok) > 0  12  (by default)
     ");
     place.target.patch(&json!({"status": 503})).expect("known knobs");

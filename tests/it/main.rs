@@ -13,3 +13,4 @@ mod practice;
 mod stop;
 mod support;
 mod tidy;
+mod web;

@@ -125,11 +125,17 @@ impl Alerts {
                 base: mail::base(&group.key.target, &first.collect::<Vec<_>>()),
                 recipients: BTreeMap::new(),
                 flapping,
+                history: Vec::new(),
             });
         }
         self.write(group, receiver, firing, kind, &receiver.email.to, now, mails);
         group.last_mail = Some(now);
         group.changed_at = None;
+        if let Some(incident) = &mut group.incident {
+            for alert in firing.union(&group.told).filter_map(|key| self.book.get(key)) {
+                incident.record(alert);
+            }
+        }
         group.told.clone_from(firing);
         for key in firing {
             if let Some(alert) = self.book.get_mut(key).filter(|alert| !alert.told) {
@@ -157,8 +163,13 @@ impl Alerts {
         let Some(incident) = &mut group.incident else { return };
         incident.seq += 1;
         let known = firing.union(&group.told).filter_map(|key| self.book.get(key));
-        let lines = known.map(|alert| Line {
+        // The last mail tells the whole story.
+        let told = |key: &AlertKey| firing.contains(key) || group.told.contains(key);
+        let last = firing.is_empty() && matches!(kind, MailKind::Resolved | MailKind::Closed);
+        let past = incident.history.iter().map(|past| &past.alert).filter(|alert| last && !told(&alert.key));
+        let lines = known.chain(past).map(|alert| Line {
             alert,
+            since: if firing.contains(&alert.key) { alert.since } else { incident.first(alert) },
             firing: firing.contains(&alert.key),
             fresh: firing.contains(&alert.key) && !group.told.contains(&alert.key),
         });
@@ -171,6 +182,7 @@ impl Alerts {
             dossiers: &self.dossiers,
             settings: &self.settings,
             house: &self.house,
+            paused: self.paused.as_deref(),
             now,
         };
         let letter = mail::letter(&notice);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         evidence::{Baseline, Dossier, Evidence, Quantiles},
         facts::ScenarioFacts,
         group::{MailKind, after},
-        state::Cause,
+        state::{AlertState, Cause, instant},
         text::clean,
     },
     model::{
@@ -19,23 +20,29 @@ use crate::{
 };
 
 use super::{
-    Line, Notice, loudest,
-    words::{amount, story, summary, when},
+    Line, Notice, base, loudest,
+    pointers::{Command, Link, commands, is_web, links, tunnel},
+    words::{amount, clock, story, summary, when},
 };
 
 /// Alerts listed one by one; the others are counted.
 const LISTED: usize = 40;
 /// Scenarios whose run is shown in full.
 const SHOWN: usize = 2;
+/// Scenarios named whose run is not shown.
+const NAMED: usize = 5;
 
 /// A whole mail.
 #[derive(Debug, Serialize)]
 pub(super) struct View {
+    /// What is to be read before everything else, or nothing.
+    alarm: Option<String>,
     /// `FIRING`, `STILL FIRING`, `RESOLVED`, `CLOSED`.
     word: &'static str,
     /// Picks the colours: `critical`, `warning`, `info` or `over`.
     tone: &'static str,
     severity: &'static str,
+    /// What fires now; the subject stays as it was when the incident opened.
     base: String,
     /// One sentence that says all.
     lead: String,
@@ -43,9 +50,18 @@ pub(super) struct View {
     more_firing: usize,
     over: Vec<Entry>,
     more_over: usize,
+    /// Nobody measures it any more.
+    closed: Vec<Entry>,
+    more_closed: usize,
     runs: Vec<Run>,
+    /// Whose run is left out.
+    not_shown: Option<String>,
+    /// Where commands are to be typed; may be empty.
+    host: String,
     commands: Vec<Command>,
     links: Vec<Link>,
+    /// How the page is reached from another machine, if only this one reaches it.
+    tunnel: Option<String>,
     next: Vec<String>,
     footer: String,
 }
@@ -64,9 +80,9 @@ struct Entry {
 }
 
 #[derive(Debug, Serialize)]
-struct Run {
-    id: String,
-    scenario: String,
+pub(super) struct Run {
+    pub(super) id: String,
+    pub(super) scenario: String,
     headline: String,
     /// Label and text, in the order in which they are read.
     about: Vec<(&'static str, String)>,
@@ -109,23 +125,15 @@ struct Sample {
     body: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Command {
-    why: &'static str,
-    lines: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Link {
-    name: String,
-    url: String,
-}
-
 impl View {
     pub(super) fn of(notice: &Notice<'_>) -> Self {
         let mut lines = notice.lines.clone();
         lines.sort_by_key(|line| (!line.firing, std::cmp::Reverse(line.alert.breach.severity), &line.alert.key));
-        let (firing, over): (Vec<_>, Vec<_>) = lines.iter().copied().partition(|line| line.firing);
+        let (firing, ended): (Vec<_>, Vec<_>) = lines.iter().copied().partition(|line| line.firing);
+        let unwatched = |line: &Line<'_>| line.alert.state == AlertState::Closed;
+        let (closed, over): (Vec<_>, Vec<_>) = ended.into_iter().partition(unwatched);
+        let present: Vec<_> = if firing.is_empty() { &lines } else { &firing }.iter().map(|line| line.alert).collect();
+        let (runs, not_shown) = runs(notice, &lines);
         let severity = loudest(notice).as_str();
         let (word, tone) = match notice.kind {
             MailKind::Firing | MailKind::Update => ("FIRING", severity),
@@ -133,21 +141,31 @@ impl View {
             MailKind::Resolved => ("RESOLVED", "over"),
             MailKind::Closed => ("CLOSED", "over"),
         };
-        let runs = runs(notice, &lines);
         let entries = |lines: &[Line<'_>]| lines.iter().take(LISTED).map(|line| entry(*line, notice)).collect();
         Self {
+            alarm: paused(notice, firing.len()).map(|reason| {
+                format!(
+                    "ALL LOAD IS PAUSED{reason}: nothing is being measured, so this alert cannot resolve. `plimsoll \
+                     resume` releases it."
+                )
+            }),
             word,
             tone,
             severity,
-            base: notice.incident.base.clone(),
-            lead: lead(notice, &firing, &over),
+            base: base(notice.target, &present),
+            lead: lead(notice, &firing, over.len(), closed.len()),
             more_firing: firing.len().saturating_sub(LISTED),
             more_over: over.len().saturating_sub(LISTED),
             firing: entries(&firing),
             over: entries(&over),
+            more_closed: closed.len().saturating_sub(LISTED),
+            closed: entries(&closed),
             links: links(notice, &runs),
             runs,
-            commands: commands(&firing),
+            not_shown,
+            host: clean(&notice.house.host, 100),
+            commands: commands(notice, &firing),
+            tunnel: tunnel(notice),
             next: next(notice, firing.len()),
             footer: format!(
                 "Incident {}, mail {} of its thread; measured from {} by Plimsoll {}.",
@@ -160,8 +178,15 @@ impl View {
     }
 }
 
+/// Why all load is paused, as ` (reason)`, where somebody waits for something to be over.
+fn paused(notice: &Notice<'_>, firing: usize) -> Option<String> {
+    let reason = notice.paused.filter(|_| firing > 0 && notice.kind != MailKind::Closed)?;
+    let reason = clean(reason.trim(), 200);
+    Some(if reason.is_empty() { reason } else { format!(" ({reason})") })
+}
+
 /// The first sentence.
-fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: &[Line<'_>]) -> String {
+fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: usize, closed: usize) -> String {
     let count = |lines: &[Line<'_>]| {
         let scenarios: BTreeSet<_> = lines.iter().map(|line| &line.alert.key.scenario).collect();
         let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
@@ -177,9 +202,14 @@ fn lead(notice: &Notice<'_>, firing: &[Line<'_>], over: &[Line<'_>]) -> String {
             format!("This address was taken off the receiver while {} fired on {place}.", count(firing))
         }
         MailKind::Closed => format!("What fired on {place} is no longer watched."),
-        MailKind::Resolved => format!("Everything that fired on {place} is over."),
-        _ if over.is_empty() => format!("{} on {place}.", count(firing)),
-        _ => format!("{} on {place}; {} over.", count(firing), over.len()),
+        MailKind::Resolved if closed == 0 => format!("Everything that fired on {place} is over."),
+        MailKind::Resolved => format!("Nothing fires on {place} any more: {over} over, {closed} no longer watched."),
+        _ => {
+            let ends = [(over, "over"), (closed, "no longer watched")].into_iter().filter(|(count, _)| *count > 0);
+            let ends: Vec<_> = ends.map(|(count, how)| format!("{count} {how}")).collect();
+            let semicolon = if ends.is_empty() { "" } else { "; " };
+            format!("{} on {place}{semicolon}{}.", count(firing), ends.join(", "))
+        }
     }
 }
 
@@ -196,33 +226,42 @@ fn entry(line: Line<'_>, notice: &Notice<'_>) -> Entry {
         severity: alert.breach.severity.as_str(),
         fresh: line.fresh && notice.kind == MailKind::Update,
         summary: summary(alert),
-        story: story(alert, line.firing, notice.now, &notice.house.zone),
+        story: story(line, notice.now, &notice.house.zone),
         linked: runbook.as_deref().is_some_and(is_web),
         runbook,
     }
 }
 
-fn is_web(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
-}
-
-/// The runs of the first few scenarios.
-fn runs(notice: &Notice<'_>, lines: &[Line<'_>]) -> Vec<Run> {
-    let mut runs = Vec::new();
-    let mut seen = Vec::new();
+/// The runs with the newest and worst alerts, and a sentence about those left out.
+fn runs(notice: &Notice<'_>, lines: &[Line<'_>]) -> (Vec<Run>, Option<String>) {
+    let mut lines: Vec<_> = lines.iter().filter(|line| line.alert.breach.cause != Cause::Missed).collect();
+    // What has no margin was not measured at all.
+    let margin = |line: &Line<'_>| line.alert.breach.margin.unwrap_or(f64::NEG_INFINITY);
+    lines.sort_by(|a, b| {
+        let rank = |line: &Line<'_>| (line.firing, line.fresh, line.alert.breach.severity);
+        rank(b).cmp(&rank(a)).then(margin(a).total_cmp(&margin(b)))
+    });
+    let (mut runs, mut left, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for line in lines {
         let scenario = &line.alert.key.scenario;
-        if runs.len() == SHOWN || seen.contains(&scenario) || line.alert.breach.cause == Cause::Missed {
-            continue;
-        }
-        seen.push(scenario);
-        let Some(dossier) = notice.dossiers.get(scenario) else { continue };
+        let Some(dossier) = notice.dossiers.get(scenario).filter(|_| seen.insert(scenario)) else { continue };
         let evidence = if line.firing { dossier.bad.as_ref() } else { dossier.latest.as_ref() };
-        if let Some(evidence) = evidence {
-            runs.push(run(notice, *line, dossier, evidence));
+        match evidence {
+            Some(evidence) if runs.len() < SHOWN => runs.push(run(notice, *line, dossier, evidence)),
+            Some(_) => left.push(clean(scenario, 100)),
+            None => {}
         }
     }
-    runs
+    let place = if is_web(&notice.house.page_url) { "on the page" } else { "not shown here" };
+    let not_shown = match left.as_slice() {
+        [] => None,
+        [only] => Some(format!("(the run of {only} is {place})")),
+        [some @ .., last] if left.len() <= NAMED => {
+            Some(format!("(the runs of {} and {last} are {place})", some.join(", ")))
+        }
+        _ => Some(format!("(the runs of {} and {} more are {place})", left[..NAMED].join(", "), left.len() - NAMED)),
+    };
+    (runs, not_shown)
 }
 
 fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Evidence) -> Run {
@@ -251,14 +290,18 @@ fn run(notice: &Notice<'_>, line: Line<'_>, dossier: &Dossier, evidence: &Eviden
             .map(|stat| (stat.name.clone(), stat_words(&stat.unit, stat.values, stat.failed)))
             .collect(),
         // A resolved alert's run went well; what failed in it is not what the mail is about.
-        sample: evidence.first_failure.as_ref().filter(|_| evidence.verdict != Verdict::Pass).map(sample),
+        sample: evidence
+            .first_failure
+            .as_ref()
+            .filter(|_| evidence.verdict != Verdict::Pass)
+            .map(|sample| first_failure(sample, evidence.started_at, zone)),
         us: us(evidence),
         hints: evidence.hints.clone(),
     }
 }
 
 fn about(facts: Option<&ScenarioFacts>, evidence: &Evidence) -> Vec<(&'static str, String)> {
-    let mut about = Vec::new();
+    let mut about = vec![("Run", clean(&evidence.run_id, 100))];
     if let Some(facts) = facts {
         if let Some(description) = &facts.description {
             about.push(("About", clean(description, 300)));
@@ -323,12 +366,18 @@ fn latency(now: Option<Quantiles>, good: Option<&Baseline>) -> Vec<LatencyRow> {
         let (now, before) = (now.as_ref().map(of), before.as_ref().map(of));
         let show = |value: Option<f64>| value.map_or_else(|| "no ok request".to_owned(), human_seconds);
         let change = match (now, before) {
-            (Some(now), Some(before)) if before > 0.0 => format!("{:+.0} %", (now / before - 1.0) * 100.0),
+            (Some(now), Some(before)) if before > 0.0 => change(now / before - 1.0),
             _ => String::new(),
         };
         LatencyRow { name, now: show(now), before: before.map_or_else(|| "-".to_owned(), human_seconds), change }
     };
     vec![row("p50", |q| q.p50), row("p95", |q| q.p95), row("p99", |q| q.p99)]
+}
+
+/// `+3 %`; what rounds to nothing has no sign.
+fn change(ratio: f64) -> String {
+    let percent = (ratio * 100.0).round();
+    if percent == 0.0 { "0 %".to_owned() } else { format!("{percent:+.0} %") }
 }
 
 fn stat_words(unit: &str, [first, last, min, max]: [Option<f64>; 4], failed: u64) -> String {
@@ -340,16 +389,21 @@ fn stat_words(unit: &str, [first, last, min, max]: [Option<f64>; 4], failed: u64
         words.push("no reading".to_owned());
     }
     if failed > 0 {
-        words.push(format!("{failed} readings failed"));
+        words.push(format!("{failed} reading{} failed", if failed == 1 { "" } else { "s" }));
     }
     words.join(", ")
 }
 
-fn sample(sample: &FailureSample) -> Sample {
+fn first_failure(sample: &FailureSample, started_at: Timestamp, zone: &TimeZone) -> Sample {
     let status = sample.status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
     let reason = if sample.reason.is_empty() { String::new() } else { format!(" ({})", sample.reason) };
     Sample {
-        headline: format!("step {}, {} into the run", sample.step, human_seconds(sample.at_s)),
+        headline: format!(
+            "First failure at {}, {} into the run, step {}",
+            clock(instant(started_at, sample.at_s), zone),
+            human_seconds(sample.at_s),
+            sample.step
+        ),
         request: sample.request.clone(),
         answer: format!("{status}, {}{reason}", sample.outcome),
         detail: sample.detail.clone(),
@@ -370,44 +424,6 @@ fn us(evidence: &Evidence) -> String {
     }
 }
 
-fn commands(firing: &[Line<'_>]) -> Vec<Command> {
-    if firing.is_empty() {
-        return Vec::new();
-    }
-    let scenarios: BTreeSet<_> = firing.iter().map(|line| &line.alert.key.scenario).collect();
-    let triggers = scenarios.iter().take(3).map(|name| format!("plimsoll trigger {}", shell_word(name)));
-    vec![
-        Command { why: "When it is fixed, run it now; a good run resolves the alert:", lines: triggers.collect() },
-        Command {
-            why: "If our load makes it worse, stop all load (`plimsoll resume` starts it again):",
-            lines: vec!["plimsoll pause".to_owned()],
-        },
-    ]
-}
-
-/// A name as one word of a shell's command line: it will be pasted.
-fn shell_word(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-    let name = clean(name, 200);
-    if !name.is_empty() && name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
-}
-
-fn links(notice: &Notice<'_>, runs: &[Run]) -> Vec<Link> {
-    let page = clean(notice.house.page_url.trim_end_matches('/'), 500);
-    if !is_web(&page) {
-        return Vec::new();
-    }
-    let plain = |id: &str| id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    let link = |run: &Run| Link {
-        name: if runs.len() == 1 { "This run".to_owned() } else { format!("Run of {}", run.scenario) },
-        url: format!("{page}/runs/{}", run.id),
-    };
-    let mut links: Vec<Link> = runs.iter().filter(|run| plain(&run.id)).map(link).collect();
-    links.push(Link { name: "Status page".to_owned(), url: format!("{page}/") });
-    links.push(Link { name: "Status as JSON".to_owned(), url: format!("{page}/api/v1/status") });
-    links
-}
-
 /// When the next mail comes, in sentences.
 fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
     if firing == 0 || notice.kind == MailKind::Closed {
@@ -417,7 +433,7 @@ fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
     let due = notice
         .lines
         .iter()
-        .filter(|line| line.firing)
+        .filter(|line| line.firing && notice.paused.is_none())
         .filter_map(|line| notice.facts.get(&line.alert.key.scenario)?.next_run)
         .filter(|at| *at > notice.now)
         .min();
@@ -436,4 +452,22 @@ fn next(notice: &Notice<'_>, firing: usize) -> Vec<String> {
     };
     next.push(format!("{changes}; if nothing changes, this is told again at {repeat}."));
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_read_well() {
+        let check = |ratio, expected: &str| assert_eq!(change(ratio), expected);
+        check(-0.003, "0 %");
+        check(0.003, "0 %");
+        check(0.031, "+3 %");
+        check(-0.5, "-50 %");
+        let readings = |failed| stat_words("", [Some(1.0), None, None, None], failed);
+        assert_eq!(readings(0), "1 at the start");
+        assert_eq!(readings(1), "1 at the start, 1 reading failed");
+        assert_eq!(readings(2), "1 at the start, 2 readings failed");
+    }
 }

@@ -12,6 +12,8 @@ use crate::{
     model::units::{Unit, human, human_seconds},
 };
 
+use super::Line;
+
 /// `12.3 %`, with the unit as reports name it.
 pub(super) fn amount(value: f64, unit: &str) -> String {
     let unit = match unit {
@@ -66,29 +68,35 @@ fn distance(value: f64, limit: f64, unit: &str) -> String {
 }
 
 /// How it ended, or since when and in how many runs it is broken.
-pub(super) fn story(alert: &Alert, firing: bool, now: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn story(line: Line<'_>, now: Timestamp, zone: &TimeZone) -> String {
+    let Line { alert, firing, .. } = line;
     let runs = match (alert.breach.cause, alert.runs) {
         (Cause::Missed, 1) => "1 due time missed".to_owned(),
         (Cause::Missed, runs) => format!("{runs} due times missed"),
         (_, 1) => "in 1 run".to_owned(),
         (_, runs) => format!("in {runs} runs in a row"),
     };
-    let since = when(alert.since, zone);
+    let since = when(line.since, zone);
     if firing {
-        return format!("Since {since}, for {}, {runs}.", span(alert.since, now));
+        return format!("Since {since}, for {}, {runs}.", span(line.since, now));
     }
     let ended = alert.ended_at.unwrap_or(now);
     let how = match alert.state {
-        AlertState::Closed => "No longer configured since",
+        AlertState::Closed => "No longer watched since",
         AlertState::Firing => "Told to other receivers since",
         AlertState::Pending | AlertState::Resolved => "Over since",
     };
-    let mut story =
-        format!("{how} {}; it began at {since} and lasted {}, {runs}", when(ended, zone), span(alert.since, ended));
+    let mut story = format!("{how} {}; it began at {since} and lasted {}", when(ended, zone), span(line.since, ended));
+    // With pauses, they were not in a row.
+    let _ = if line.since == alert.since { write!(story, ", {runs}") } else { write!(story, " in all") };
     if let Some(worst) = alert.worst {
         let _ = write!(story, ", at worst {}", amount(worst, &alert.breach.unit));
     }
-    story + "."
+    story.push('.');
+    if alert.state == AlertState::Closed && alert.breach.cause != Cause::Missed {
+        story.push_str(" It was still broken when last measured.");
+    }
+    story
 }
 
 fn span(from: Timestamp, to: Timestamp) -> String {
@@ -107,6 +115,15 @@ pub(super) fn when(at: Timestamp, zone: &TimeZone) -> String {
         format!("{text} ({} {name})", local.strftime("%H:%M:%S"))
     } else {
         format!("{text} ({} {name})", local.strftime("%Y-%m-%d %H:%M:%S"))
+    }
+}
+
+/// `04:05:00 UTC (05:05:00 Europe/Berlin)`, where the day is said elsewhere.
+pub(super) fn clock(at: Timestamp, zone: &TimeZone) -> String {
+    let text = at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S UTC").to_string();
+    match zone.iana_name().unwrap_or("local") {
+        "UTC" | "Etc/UTC" => text,
+        name => format!("{text} ({} {name})", at.to_zoned(zone.clone()).strftime("%H:%M:%S")),
     }
 }
 

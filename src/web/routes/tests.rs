@@ -19,6 +19,7 @@ struct Daemon {
     stop: watch::Sender<bool>,
     commands: mpsc::Receiver<Command>,
     own: Arc<OwnStats>,
+    metrics: watch::Sender<Arc<Snapshot>>,
     clock: Arc<ManualClock>,
 }
 
@@ -29,17 +30,18 @@ fn daemon(change: impl FnOnce(&mut StatusView)) -> Daemon {
     change(&mut view);
     let (commands, receiver) = mpsc::channel(1);
     let own = Arc::new(OwnStats::default());
+    let (metrics, published) = watch::channel(telemetry::after_one_run());
     let state = WebState {
-        // The senders are gone; what was published last stays readable.
+        // The sender is gone; what was published last stays readable.
         status: watch::channel(Arc::new(view)).1,
-        metrics: watch::channel(telemetry::after_one_run()).1,
+        metrics: published,
         commands,
         own: Arc::clone(&own),
         clock: clock.clone(),
     };
     let (stop, stopped) = watch::channel(false);
     let server = serve(([127, 0, 0, 1], 0).into(), state, stopped).expect("a free port");
-    Daemon { address: server.address, server, stop, commands: receiver, own, clock }
+    Daemon { address: server.address, server, stop, commands: receiver, own, metrics, clock }
 }
 
 /// Sends a request and reads the whole answer.
@@ -82,7 +84,13 @@ fn metrics_and_probes_of_life() {
     assert_eq!(status_of(&metrics), "200", "{metrics}");
     assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{metrics}");
     assert!(metrics.contains("\nplimsoll_requests_total{outcome=\"ok\",scenario=\"sustained\",step=\"generate\"} 7\n"));
-    assert_eq!(daemon.own.renderings().count, 1);
+    let again = ask(daemon.address, "GET /metrics");
+    let text = |answer: &str| answer.split_once("\r\n\r\n").map(|(_, text)| text.to_owned());
+    assert_eq!(text(&again), text(&metrics), "the same snapshot");
+    assert_eq!(daemon.own.renderings().count, 1, "is rendered once");
+    daemon.metrics.send(telemetry::after_one_run()).expect("it listens");
+    assert_eq!(status_of(&ask(daemon.address, "GET /metrics")), "200");
+    assert_eq!(daemon.own.renderings().count, 2, "and the next one anew");
     let probes = |wanted: &str| {
         for head in ["GET /-/healthy", "HEAD /-/healthy", "GET /-/ready", "HEAD /-/ready"] {
             let answer = ask(daemon.address, head);

@@ -94,7 +94,8 @@ async fn time_spent_waiting_in_vain_for_a_connection_is_blocked_too() {
     steps: [{get: /, timeout: 400ms}]";
     let done = run(&settings(&target.url(), "", load)).await;
     assert_eq!(done.ledger(), "failed.timeout=4");
-    assert_eq!(target.log().received, 1, "three never got a connection");
+    // The one that is freed when the first gives up may reach a second whose time is up in the same millisecond.
+    assert!((1..=2).contains(&target.log().received), "the others never got a connection");
     let blocked = done.run.timing_s["blocked"];
     assert_eq!(blocked.count, 4);
     assert!(blocked.max >= 0.39, "{blocked:?}");

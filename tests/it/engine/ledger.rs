@@ -210,7 +210,7 @@ async fn what_the_policy_refuses_is_dropped_below_the_executors() {
     settings.policy.allow = vec![OriginPattern { https: None, host: "elsewhere.example".to_owned(), port: None }];
     let done = run(&settings).await;
     assert_eq!(done.ledger(), "dropped.policy=20");
-    assert_eq!((target.log().received, done.run.verdict.as_str()), (0, "no_data"));
+    assert_eq!((target.log().received, done.run.verdict.as_str()), (0, "fail"));
 
     let arrivals = "    load: {executor: constant-arrival-rate, rate: 100/s, duration: 200ms}
     steps: [{get: /, timeout: 500ms}]";
