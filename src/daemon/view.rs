@@ -53,7 +53,7 @@ impl Control {
         let mut troubles = Vec::new();
         if self.degraded {
             troubles.push(
-                "the database cannot be written (disk full?): runs and mails are kept in memory until it can"
+                "the database cannot be written (disk full?): rows are kept in memory until it can, and mails go out unstored"
                     .to_owned(),
             );
         }
