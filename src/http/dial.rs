@@ -45,6 +45,9 @@ pub struct DialError {
 /// The reason of a [`DialError`] that the policy caused.
 pub const POLICY: &str = "policy";
 
+/// The reason of a [`DialError`] that this machine caused: it is short of descriptors, ports or buffers.
+pub const GENERATOR: &str = "generator";
+
 /// Opens connections to one target for one worker; remembers resolved names for `dns_ttl`.
 #[derive(Debug)]
 pub struct Dialer {
@@ -199,6 +202,9 @@ async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream,
     for address in addresses {
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) if is_ours(&error) => {
+                return Err(DialError { reason: GENERATOR, detail: format!("{error}") });
+            }
             Ok(Err(error)) => last = DialError { reason: fail::CONNECT, detail: format!("{address}: {error}") },
             Err(_) => {
                 last = DialError { reason: fail::CONNECT, detail: format!("{address}: no answer within {share:?}") };
@@ -206,6 +212,13 @@ async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream,
         }
     }
     Err(last)
+}
+
+/// Whether it is this machine that lacks something: descriptors, ports or buffers.
+fn is_ours(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 fn failed(reason: &'static str, error: &dyn std::error::Error) -> DialError {

@@ -103,8 +103,8 @@ pub struct Performed {
     pub landing: Landing,
     /// For the histograms.
     pub sample: Sample,
-    /// Refused by the policy before anything was sent.
-    pub refused: bool,
+    /// Why nothing was sent: the policy refused it, or this machine is short of something.
+    pub refused: Option<DropReason>,
     /// When it was handed to the queue for a connection, and when it ended.
     handed: Instant,
     ended: Instant,
@@ -209,8 +209,8 @@ impl Shared {
         let in_flight = (permit, self.recorder.enter());
         let done = self.perform(step, scope, intended, kept).await;
         drop(in_flight);
-        if done.refused {
-            self.recorder.drop_one(DropReason::Policy);
+        if let Some(reason) = done.refused {
+            self.recorder.drop_one(reason);
             self.note(step, &done, Outcome::Failed);
             return (StepEnd::NotOk, done.ended);
         }
@@ -300,7 +300,11 @@ impl Shared {
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
         let latency = ended.saturating_duration_since(intended);
-        let refused = matches!(&result, Err(failure) if failure.reason == dial::POLICY);
+        let refused = match &result {
+            Err(failure) if failure.reason == dial::POLICY => Some(DropReason::Policy),
+            Err(failure) if failure.reason == dial::GENERATOR => Some(DropReason::Generator),
+            _ => None,
+        };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let (landing, captured, body) = match result {
             Ok(answer) => self.judge(step, scope, answer, latency, times).await,
@@ -416,7 +420,7 @@ fn unsendable(detail: String, intended: Instant) -> Performed {
     Performed {
         landing: Landing { class: class.clone(), detail },
         sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None },
-        refused: false,
+        refused: None,
         handed: now,
         ended: now,
         asked: None,

@@ -9,6 +9,7 @@ mod docs;
 mod e2e;
 mod engine;
 mod kill;
+mod limits;
 mod practice;
 mod stop;
 mod support;
