@@ -11,7 +11,7 @@ use plimsoll::practice::{
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::{PATIENCE, daemon::Plimsoll, free_port, http, wait_until};
+use crate::support::{PATIENCE, daemon::Plimsoll, http, refusing_port, wait_until};
 
 /// Everything that takes several runs, group waits and mails; a busy machine has time to spare.
 const LONG: Duration = Duration::from_mins(2);
@@ -138,7 +138,7 @@ fn six_ways(sink: &Sink, addresses: [SocketAddr; 6]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_target_fails_mails_once_and_resolves_once() {
     let sink = sink().await;
-    let refused = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let (held, refused) = refusing_port();
     let hole = BlackHole::dig().await;
     let hanging = practice(json!({"hang": true})).await;
     let midway = practice(json!({})).await;
@@ -167,6 +167,7 @@ async fn a_dead_target_fails_mails_once_and_resolves_once() {
     assert!(first["outcomes"]["ok"].as_u64() >= Some(15) && first["failed"]["timeout"].as_u64() >= Some(1), "{first}");
     assert_reasons(&daemon).await;
 
+    drop(held);
     let _refused = target_at(refused).await;
     let _hole = target_at(hole.close()).await;
     let back = json!({"hang": false, "status": null});
@@ -204,7 +205,7 @@ async fn assert_reasons(daemon: &Plimsoll) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_scenarios_of_one_dead_target_are_one_mail() {
     let sink = sink().await;
-    let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let (held, addr) = refusing_port();
     let names: Vec<String> = (0..10).map(|number| format!("watch_{number}")).collect();
     let scenarios = names.iter().map(|name| {
         format!("  {name}: {{schedule: {{every: 3s}}, load: {{executor: probe}}, steps: [{{get: /{name}}}]}}\n")
@@ -220,6 +221,7 @@ async fn ten_scenarios_of_one_dead_target_are_one_mail() {
     }
     assert_eq!(firing["x-plimsoll-kind"], "firing");
 
+    drop(held);
     let _back = target_at(addr).await;
     let mails = sink.wait_for(2, LONG).await.expect("the resolved mail");
     let resolved = head(&mails[1]);

@@ -65,6 +65,14 @@ pub(crate) fn http() -> reqwest::Client {
     builder.pool_max_idle_per_host(0).timeout(PATIENCE).build().expect("a client")
 }
 
+/// A port that refuses connections and that nobody else gets, for as long as the socket lives: bound, but not listening.
+pub(crate) fn refusing_port() -> (tokio::net::TcpSocket, SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let address = socket.local_addr().expect("it is bound");
+    (socket, address)
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");

@@ -6,7 +6,7 @@ use plimsoll::model::settings::OriginPattern;
 use serde_json::{Value, json};
 
 use super::{Done, practice, run, server::Server, settings};
-use crate::support::free_port;
+use crate::support::refusing_port;
 
 /// Above the deadline that a fault is noticed at: for a machine that builds at the same time.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -142,7 +142,8 @@ async fn an_answer_that_is_not_json_fails_what_looks_into_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_is_failed_connect_and_no_name_failed_dns() {
-    let done = users(&format!("http://127.0.0.1:{}", free_port()), "{}", "{get: /}").await;
+    let (_held, refusing) = refusing_port();
+    let done = users(&format!("http://{refusing}"), "{}", "{get: /}").await;
     assert_eq!(done.ledger(), "failed.connect=20");
     assert_eq!(done.run.verdict.as_str(), "fail");
     let config = "version: 1
