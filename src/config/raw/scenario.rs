@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{
-    target::{Connections, StatusList},
-    words::{CronText, DurationText, ExprText, OneOrMany, Ordered, RateText, Scalar, TemplateText},
+    load::Load,
+    target::StatusList,
+    words::{CronText, DurationText, ExprText, OneOrMany, Ordered, Scalar, TemplateText},
 };
 
 /// What is sent, when, how much, and what must hold.
@@ -33,7 +34,13 @@ pub(crate) struct Scenario {
     pub(crate) after: Option<Vec<Step>>,
     /// The requests of an iteration, in order.
     #[schemars(length(min = 1, max = 100))]
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Option<Vec<Step>>,
+    /// limit: takes one of what is limited.
+    pub(crate) acquire: Option<OneOrMany<Step>>,
+    /// limit: gives one back; done for all that was taken, even after an abort.
+    pub(crate) release: Option<OneOrMany<Step>>,
+    /// search: what must hold for a load to be sustained.
+    pub(crate) sustain: Option<OneOrMany<Threshold>>,
     /// What must hold of a run.
     pub(crate) thresholds: Option<OneOrMany<Threshold>>,
     /// What must hold of the generator for latency and throughput to be trusted.
@@ -96,63 +103,6 @@ pub(crate) enum Overlap {
 pub(crate) enum Misfire {
     Skip,
     RunOnce,
-}
-
-/// How much is sent.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Load {
-    /// The load model.
-    pub(crate) executor: ExecutorWord,
-    /// probe: tries until one is ok; 1 by default.
-    #[schemars(range(min = 1, max = 100))]
-    pub(crate) attempts: Option<u32>,
-    /// per-vu-iterations: users.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub(crate) vus: Option<u32>,
-    /// per-vu-iterations: iterations of each user; 1 by default.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub(crate) iterations: Option<u64>,
-    /// per-vu-iterations: `together` lets all users leave a barrier at the same instant.
-    pub(crate) start: Option<StartWord>,
-    /// per-vu-iterations: no new iteration after this long; 10m by default.
-    pub(crate) max_duration: Option<DurationText>,
-    /// constant-arrival-rate: iterations per time.
-    pub(crate) rate: Option<RateText>,
-    /// constant-arrival-rate: planned length.
-    pub(crate) duration: Option<DurationText>,
-    /// constant-arrival-rate: how arrivals are spread; uniform by default.
-    pub(crate) arrivals: Option<Arrivals>,
-    /// `per_vu`, or the size of a pool; overrides the target's.
-    pub(crate) connections: Option<Connections>,
-    /// Unanswered requests at once; 1000 by default.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub(crate) max_in_flight: Option<u32>,
-    /// Iterations may finish for this long after the end, never less than the request timeout; 30s by default.
-    pub(crate) graceful_stop: Option<DurationText>,
-}
-
-/// The load model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ExecutorWord {
-    Probe,
-    PerVuIterations,
-    ConstantArrivalRate,
-}
-
-/// How users start.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum StartWord {
-    Together,
-}
-
-/// How arrivals are spread.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Arrivals {
-    Uniform,
 }
 
 /// One request, and what is expected of its answer. Exactly one of get, post, put, patch, delete, head, options, request.
