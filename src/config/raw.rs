@@ -4,6 +4,7 @@
 
 mod alerts;
 mod scenario;
+mod step;
 mod target;
 mod words;
 
@@ -11,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, scenario::*, target::*, words::*};
+pub(crate) use self::{alerts::*, scenario::*, step::*, target::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
