@@ -5,6 +5,7 @@
 mod alerts;
 mod load;
 mod scenario;
+mod step;
 mod target;
 mod words;
 
@@ -12,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, load::*, scenario::*, target::*, words::*};
+pub(crate) use self::{alerts::*, load::*, scenario::*, step::*, target::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
