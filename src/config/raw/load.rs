@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     target::Connections,
-    words::{DurationText, RateText},
+    words::{DurationText, LevelText, RateText, ShareText},
 };
 
 /// How much is sent. Each key says which executors take it; the others take all.
@@ -24,7 +24,7 @@ pub(crate) struct Load {
     pub(crate) iterations: Option<u64>,
     /// per-vu-iterations, stepped-vus: `together` lets all users leave a barrier at the same instant.
     /// search: the first load, such as 5/s or 10 users.
-    pub(crate) start: Option<Amount>,
+    pub(crate) start: Option<Start>,
     /// per-vu-iterations, shared-iterations, stepped-vus: no new iteration (of a level) after this long; 10m by default.
     pub(crate) max_duration: Option<DurationText>,
     /// constant-vus, constant-arrival-rate: planned length. stepped-vus: of each level, instead of `iterations`.
@@ -34,7 +34,7 @@ pub(crate) struct Load {
     #[schemars(range(min = 0, max = 100_000))]
     pub(crate) start_vus: Option<u32>,
     /// ramping-arrival-rate: rate at the start, such as 10/s; 0/s by default.
-    pub(crate) start_rate: Option<String>,
+    pub(crate) start_rate: Option<LevelText>,
     /// ramping-vus, ramping-arrival-rate: straight lines, one after the other.
     #[schemars(length(min = 1, max = 1000))]
     pub(crate) stages: Option<Vec<Stage>>,
@@ -89,7 +89,7 @@ pub(crate) struct Load {
     /// search: by which the load grows until it is not sustained; 2 by default.
     pub(crate) factor: Option<f64>,
     /// search: relative width at which the bisection ends; 5% by default.
-    pub(crate) precision: Option<String>,
+    pub(crate) precision: Option<ShareText>,
     /// search: how long each load is measured; 30s by default.
     pub(crate) measure: Option<DurationText>,
     /// search: rest between loads; 20s by default.
@@ -141,14 +141,25 @@ pub(crate) enum Vus {
     Levels(#[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 100_000)))] Vec<u32>),
 }
 
-/// Users as a number, a rate with its unit (10/s), or a word.
+/// Users as a number, or a rate with its unit.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
 pub(crate) enum Amount {
     /// Users.
-    Number(#[schemars(range(min = 0, max = 100_000))] u32),
-    /// A rate or a word.
+    Users(#[schemars(range(min = 0, max = 100_000))] u32),
+    /// A rate.
+    Rate(LevelText),
+}
+
+/// How users start, or where a search does.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(crate) enum Start {
+    /// Users.
+    Users(#[schemars(range(min = 1, max = 100_000))] u32),
+    /// `together`, or a rate.
     Text(String),
 }
 

@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    group::{Cookies, Phase, Repeat, Task, Think, UserGroup},
     load::Load,
     step::Step,
-    words::{CronText, DurationText, ExprText, OneOrMany},
+    words::{CronText, DurationText, ExprText, OneOrMany, Ordered},
 };
 
 /// What is sent, when, how much, and what must hold.
@@ -26,20 +27,45 @@ pub(crate) struct Scenario {
     /// When it is due; `manual` by default.
     pub(crate) schedule: Option<Schedule>,
     /// How much is sent.
-    pub(crate) load: Load,
+    pub(crate) load: Option<Load>,
+    /// Several loads, one after the other, instead of `load`; each is a `phase`.
+    #[schemars(length(min = 1, max = 100))]
+    pub(crate) phases: Option<Vec<Phase>>,
+    /// Several kinds of users at the same time, instead of `load`; each is a `user`.
+    #[schemars(extend("maxProperties" = 100))]
+    pub(crate) users: Option<Ordered<UserGroup>>,
+    /// Length of loads that have none of their own.
+    pub(crate) duration: Option<DurationText>,
+    /// All of the load again.
+    pub(crate) repeat: Option<Repeat>,
+    /// What is intended before this much of the load has passed is counted, but not judged; 0s by default.
+    pub(crate) warmup: Option<DurationText>,
     /// Requests before the load, not counted as load.
     pub(crate) before: Option<Vec<Step>>,
     /// Requests after the load, even after an abort; not counted as load.
     pub(crate) after: Option<Vec<Step>>,
+    /// Done once by each user before its first iteration; in no rate.
+    pub(crate) on_start: Option<Vec<Step>>,
+    /// Done once by each user after its last iteration; in no rate.
+    pub(crate) on_stop: Option<Vec<Step>>,
+    /// `per_vu` lets each user keep the cookies it is given; none by default.
+    pub(crate) cookies: Option<Cookies>,
     /// The requests of an iteration, in order.
     #[schemars(length(min = 1, max = 100))]
     pub(crate) steps: Option<Vec<Step>>,
+    /// What users choose from by weight, instead of `steps`.
+    #[schemars(length(min = 1, max = 100))]
+    pub(crate) tasks: Option<Vec<Task>>,
+    /// Pause after each iteration.
+    pub(crate) think: Option<Think>,
     /// limit: takes one of what is limited.
     pub(crate) acquire: Option<OneOrMany<Step>>,
     /// limit: gives one back; done for all that was taken, even after an abort.
     pub(crate) release: Option<OneOrMany<Step>>,
     /// search: what must hold for a load to be sustained.
     pub(crate) sustain: Option<OneOrMany<Threshold>>,
+    /// What must hold of the target's figures before the load; otherwise the run is skipped.
+    pub(crate) require: Option<OneOrMany<Threshold>>,
     /// What must hold of a run.
     pub(crate) thresholds: Option<OneOrMany<Threshold>>,
     /// What must hold of the generator for latency and throughput to be trusted.
@@ -102,8 +128,6 @@ pub(crate) enum Overlap {
 pub(crate) enum Misfire {
     Skip,
     RunOnce,
-}
-
 }
 
 /// A condition on a run, alone or with options.
