@@ -1,4 +1,7 @@
-//! A limit on what may be held at once, tried from all sides: fill it, exceed it, free a place, take it again.
+//! A limit on what may be held at once, tried from all sides: fill it, exceed it, free a place, take it again; and before all
+//! that, everybody at once.
+
+use crate::model::scenario::LimitSpec;
 
 /// What is to be tried, for each user alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +12,7 @@ pub struct Limit {
     pub over: u32,
     /// Released, and tried again.
     pub free: u32,
-    /// Tried at once when nothing is held; 0 = not at all.
+    /// Tried at once before anything is held; 0 = not at all.
     pub race: u32,
     /// Other users that acquire one each while the others are at their limit.
     pub bystanders: u32,
@@ -22,6 +25,8 @@ pub struct Limit {
 /// Where an acquisition belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// All at once.
+    Race,
     /// Up to the limit.
     Hold,
     /// Beyond it.
@@ -30,13 +35,11 @@ pub enum Part {
     Bystander,
     /// Of what was freed.
     Retry,
-    /// All at once.
-    Race,
 }
 
 impl Part {
     /// All parts, in the order in which they happen.
-    pub const ALL: [Self; 5] = [Self::Hold, Self::Over, Self::Bystander, Self::Retry, Self::Race];
+    pub const ALL: [Self; 5] = [Self::Race, Self::Hold, Self::Over, Self::Bystander, Self::Retry];
 
     /// The word used in selectors and labels.
     pub fn as_str(self) -> &'static str {
@@ -75,12 +78,30 @@ pub enum Act {
     ReleaseAll,
 }
 
+impl From<&LimitSpec> for Limit {
+    fn from(spec: &LimitSpec) -> Self {
+        Self {
+            hold: spec.hold,
+            over: spec.over,
+            free: spec.free,
+            race: spec.race,
+            bystanders: spec.bystanders,
+            users: spec.per_user.unwrap_or(1),
+            cycles: spec.cycles,
+        }
+    }
+}
+
 impl Limit {
     /// One cycle.
     pub fn acts(&self) -> Vec<Act> {
         let users = self.users.max(1);
         let acquire = |part, each, together| Act::Acquire { part, first_user: 1, users, each, together };
-        let mut acts = vec![acquire(Part::Hold, self.hold, false), acquire(Part::Over, self.over, false)];
+        let mut acts = Vec::new();
+        if self.race > 0 {
+            acts.extend([acquire(Part::Race, self.race, true), Act::ReleaseAll]);
+        }
+        acts.extend([acquire(Part::Hold, self.hold, false), acquire(Part::Over, self.over, false)]);
         acts.push(Act::Acquire {
             part: Part::Bystander,
             first_user: users + 1,
@@ -91,9 +112,6 @@ impl Limit {
         acts.push(Act::Release { each: self.free });
         acts.push(acquire(Part::Retry, self.free, false));
         acts.push(Act::ReleaseAll);
-        if self.race > 0 {
-            acts.extend([acquire(Part::Race, self.race, true), Act::ReleaseAll]);
-        }
         acts.retain(|act| {
             !matches!(act, Act::Acquire { users: 0, .. } | Act::Acquire { each: 0, .. } | Act::Release { each: 0 })
         });
@@ -143,7 +161,7 @@ mod tests {
         check(Limit { over: 0, free: 0, cycles: 3, ..plain }, "hold 1@1x10, free all; 30");
         check(
             Limit { hold: 3, race: 6, bystanders: 1, users: 4, ..plain },
-            "hold 4@1x3, over 4@1x1, bystander 1@5x1, free 1, retry 4@1x1, free all, race 4@1x6 at once, free all; 45",
+            "race 4@1x6 at once, free all, hold 4@1x3, over 4@1x1, bystander 1@5x1, free 1, retry 4@1x1, free all; 45",
         );
         assert_eq!(Limit { race: 6, users: 4, ..plain }.concurrency(), 24);
         assert_eq!(plain.concurrency(), 1);

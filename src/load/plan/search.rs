@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::model::scenario::{SearchSpec, SearchVariable};
+
 /// How to search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SearchPlan {
@@ -25,6 +27,22 @@ pub struct SearchPlan {
     pub confirm: Duration,
     /// The search ends by then.
     pub deadline: Duration,
+}
+
+impl From<&SearchSpec> for SearchPlan {
+    fn from(spec: &SearchSpec) -> Self {
+        Self {
+            start: spec.start,
+            factor: spec.factor,
+            max: spec.max,
+            precision: spec.precision,
+            whole: spec.variable == SearchVariable::Vus,
+            measure: spec.measure,
+            cooldown: spec.cooldown,
+            confirm: spec.confirm,
+            deadline: spec.deadline,
+        }
+    }
 }
 
 /// What to do next.
