@@ -9,16 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, sync::watch};
 
 use super::{
     conn::Conn,
-    stream::{Meter, Metered, Transport},
+    stream::{Meter, Transport},
 };
 use crate::model::{address, clock, outcome::fail, scenario::Target, settings::Policy};
 
@@ -115,13 +111,7 @@ impl Dialer {
         stage.set(fail::TLS);
         stream.set_nodelay(true).map_err(|error| failed(fail::CONNECT, &error))?;
         let transport = self.secure(stream, times).await?;
-        let meter = Rc::new(Meter::default());
-        let io = TokioIo::new(Metered::new(transport, meter.clone()));
-        let (sender, driver) = http1::Builder::new()
-            .handshake::<_, Full<Bytes>>(io)
-            .await
-            .map_err(|error| failed(fail::PROTOCOL, &error))?;
-        Ok(Conn::new(sender, driver, meter))
+        Ok(Conn::h1(transport, Rc::new(Meter::default())))
     }
 
     async fn secure(&self, stream: TcpStream, times: &mut DialTimes) -> Result<Transport, DialError> {

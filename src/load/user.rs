@@ -288,11 +288,12 @@ impl Shared {
         } else {
             Keep::Start
         };
+        let wanted = exchange::Want { body: keep, headers: true, max_body: target.http.max_body, sink: None };
         let progress = Progress::default();
         let timeout = step.request.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
             biased;
-            result = self.attempt(request, keep, handed, kept, &progress) => result,
+            result = self.attempt(request, wanted, handed, kept, &progress) => result,
             () = tokio::time::sleep_until((handed + timeout).into()) => Err(timed_out(&progress, timeout)),
             () = self.stop.wait_cut() => Err(self.cut_off()),
         };
@@ -328,8 +329,8 @@ impl Shared {
 
     async fn attempt(
         &self,
-        request: ::http::Request<http_body_util::Full<bytes::Bytes>>,
-        keep: Keep,
+        request: request::Outgoing,
+        want: exchange::Want<'_>,
         handed: Instant,
         kept: &mut Option<Conn>,
         progress: &Progress,
@@ -343,7 +344,7 @@ impl Shared {
         };
         let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
         progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
-        let answer = exchange::exchange(&mut lease.conn, request, keep, self.scenario.target.http.max_body)
+        let answer = exchange::exchange(&mut lease.conn, &request, want)
             .await
             .map_err(|error| failed(error.reason, error.detail, error.status))?;
         self.connector.give_back(lease, kept);
