@@ -34,7 +34,7 @@ use super::{
     user::Shared,
 };
 use crate::{
-    http::dial::Dialer,
+    http::{dial::Dialer, tls::Tls},
     judge::{History, WindowJudge},
     measure::data::{RunData, SeriesKey},
     model::{
@@ -219,6 +219,10 @@ struct Run {
     begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
+    /// Knows the certificate that the target showed last.
+    tls: RefCell<Option<Tls>>,
+    /// When which end of it was noted.
+    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
 
 impl Run {
@@ -240,6 +244,8 @@ impl Run {
             clock_steps: Cell::new(0),
             begun: Cell::new(false),
             hooking: Cell::new(false),
+            tls: RefCell::default(),
+            certificate: Cell::new(None),
             request,
         }
     }
@@ -251,6 +257,7 @@ impl Run {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
+        self.tls.replace(dialer.tls());
         let hooks = self.shared(Stop::default(), Connections::PerVu, dialer.another());
         let shared = self.shared(self.stop.clone(), scenario.load.connections, dialer);
         if self.request.gate.is_paused() {
@@ -371,6 +378,9 @@ impl Run {
         let walled = now.wall.duration_since(before.wall).as_secs_f64();
         if (walled - elapsed.as_secs_f64()).abs() > CLOCK_STEP.as_secs_f64() {
             self.clock_steps.set(self.clock_steps.get() + 1);
+        }
+        if self.measuring.get() {
+            self.note_certificate();
         }
         let mut data = self.recorder.take();
         data.window = if self.measuring.get() { elapsed } else { Duration::ZERO };

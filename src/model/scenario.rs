@@ -1,6 +1,6 @@
 //! A checked scenario: immutable, complete, and free of everything that only the configuration file needs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use ::http::{HeaderName, Method, StatusCode};
 use serde_json_path::JsonPath;
@@ -149,6 +149,18 @@ pub struct Target {
     pub stats: Option<StatsSpec>,
 }
 
+/// The figure that a target which shows a certificate has without being asked: how long it is still valid, in seconds.
+pub const CERT_EXPIRES_IN: &str = "cert_expires_in";
+
+impl Target {
+    /// Unit and kind (counter or gauge) of a figure: one that is read, or [`CERT_EXPIRES_IN`].
+    pub fn figures(&self) -> impl Iterator<Item = (Name, (Unit, bool))> {
+        let read = self.stats.iter().flat_map(|stats| &stats.stats);
+        let read = read.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter)));
+        read.chain(self.base.https.then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))
+    }
+}
+
 /// Scheme, host, port and path prefix of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
@@ -190,8 +202,8 @@ pub struct HttpOptions {
     pub reuse: bool,
     /// Names are resolved again after this long.
     pub dns_ttl: Duration,
-    /// PEM file of additional certificate authorities.
-    pub ca: Option<std::path::PathBuf>,
+    /// Certificates and names.
+    pub tls: TlsOptions,
     /// A body beyond this many bytes ends the request as `failed{body_limit}`.
     pub max_body: u64,
 }
@@ -204,10 +216,33 @@ impl Default for HttpOptions {
             connect_timeout: Duration::from_secs(5),
             reuse: true,
             dns_ttl: Duration::from_mins(1),
-            ca: None,
+            tls: TlsOptions::default(),
             max_body: 10 * 1024 * 1024,
         }
     }
+}
+
+/// How a target's certificate is judged, and what we show of ourselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// PEM file of additional certificate authorities.
+    pub ca: Option<PathBuf>,
+    /// What we show when the target asks who we are.
+    pub identity: Option<ClientIdentity>,
+    /// The name asked for (SNI) and expected in the certificate, instead of the host's; a name or an address that TLS
+    /// takes.
+    pub server_name: Option<Name>,
+    /// Accept any certificate. The report says so.
+    pub insecure: bool,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// PEM file: the certificate, then those that vouch for it.
+    pub cert: PathBuf,
+    /// PEM file: its private key.
+    pub key: PathBuf,
 }
 
 /// One rule of `classify`.
