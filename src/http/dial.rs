@@ -133,7 +133,7 @@ mod tests {
         let base = BaseUrl { https: false, host: "name.localhost".into(), port: 80, prefix: "".into() };
         let http = HttpOptions { connect_timeout, dns_ttl: Duration::ZERO, ..HttpOptions::default() };
         let (headers, classify) = (Vec::new(), Vec::new());
-        let target = Target { name: "t".into(), base, headers, http, classify, stats: None };
+        let target = Target { name: "t".into(), base, headers, auth: None, http, classify, stats: None };
         let mut dialer = Dialer::new(Arc::new(target), Arc::default()).expect("nothing to read");
         dialer.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
         dialer
