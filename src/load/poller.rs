@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::model::{
         clock::SystemClock,
-        scenario::{BaseUrl, Constants, HttpOptions},
+        scenario::{BaseUrl, Constants, HttpOptions, TlsOptions},
     };
 
     #[test]
@@ -138,7 +138,10 @@ mod tests {
             base: BaseUrl { https: true, host: "localhost".into(), port: 443, prefix: "".into() },
             headers: Vec::new(),
             auth: None,
-            http: HttpOptions { ca: Some("/nobody/ca.pem".into()), ..HttpOptions::default() },
+            http: HttpOptions {
+                tls: TlsOptions { ca: Some("/nobody/ca.pem".into()), ..TlsOptions::default() },
+                ..HttpOptions::default()
+            },
             classify: Vec::new(),
             stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
         };
