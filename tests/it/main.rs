@@ -15,4 +15,5 @@ mod practice;
 mod stop;
 mod support;
 mod tidy;
+mod tls;
 mod web;
