@@ -51,9 +51,7 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
         "Tls" => "cert key server_name insecure",
         "Stats" => "facts",
         "Stat" => "label max_labels limit as process read cgroup promql server log match",
-        "Scenario" => {
-            "data metrics recovery state for_each network events artifacts alert on confirm guard"
-        }
+        "Scenario" => "data metrics recovery state for_each network events artifacts alert on confirm guard",
         "UserGroup" => "data",
         "ScheduleMap" => "continuous after",
         "Step" => "loop until every stream multipart tags push weight needs on when retry",
@@ -119,7 +117,9 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         "timeUnit" | "time_unit" => "the rate has its unit with it: write `rate: 10/s` or `rate: 30/m`",
         "startTime" | "start_time" => "scenarios start by their `schedule:`, loads follow each other as `phases:`",
         "exec" | "scenario_type" | "type" if load => EXECUTORS,
-        "phases" if def == "Load" => "write `phases: [{name: low, load: {…}}, {name: high, load: {…}}]` in the scenario",
+        "phases" if def == "Load" => {
+            "write `phases: [{name: low, load: {…}}, {name: high, load: {…}}]` in the scenario"
+        }
         _ => return foreign_in_steps(def, key).or_else(|| foreign_elsewhere(def, key)),
     })
 }

@@ -70,8 +70,13 @@ impl Lower<'_> {
                 self.key_error(at, format!("`load` is missing in scenario `{name}`"), help);
             }
             [first, second, ..] => {
-                let help = "`load` is one load, `phases` follow each other, `users` act at the same time: keep one of them";
-                self.key_error(&at.key(second), format!("a scenario has one of them: here are `{first}` and `{second}`"), help);
+                let help =
+                    "`load` is one load, `phases` follow each other, `users` act at the same time: keep one of them";
+                self.key_error(
+                    &at.key(second),
+                    format!("a scenario has one of them: here are `{first}` and `{second}`"),
+                    help,
+                );
             }
             [_] => {}
         }
@@ -129,13 +134,7 @@ impl Lower<'_> {
         }
     }
 
-    fn group(
-        &mut self,
-        common: &Common<'_>,
-        written: &Written<'_>,
-        several: bool,
-        acquire: &Acquire,
-    ) -> Option<Group> {
+    fn group(&mut self, common: &Common<'_>, written: &Written<'_>, several: bool, acquire: &Acquire) -> Option<Group> {
         let (raw, at) = (common.raw, common.at);
         let mut known = common.known.to_vec();
         let (start, start_at) = match written.on_start {
@@ -185,8 +184,11 @@ impl Lower<'_> {
     fn tasks(&mut self, common: &Common<'_>, written: &Written<'_>, known: &[String]) -> Vec<Task> {
         let (raw, at) = (common.raw, common.at);
         let own = written.steps.is_some() || written.tasks.is_some();
-        let (steps, tasks, at) =
-            if own { (written.steps, written.tasks, &written.at) } else { (raw.steps.as_deref(), raw.tasks.as_deref(), at) };
+        let (steps, tasks, at) = if own {
+            (written.steps, written.tasks, &written.at)
+        } else {
+            (raw.steps.as_deref(), raw.tasks.as_deref(), at)
+        };
         match (steps, tasks) {
             (Some(_), Some(_)) => {
                 let help = "`steps` are done in order, `tasks` are chosen by weight: keep one of them";
@@ -205,7 +207,11 @@ impl Lower<'_> {
                         Some((dimension, name)) => format!("{dimension} `{name}`"),
                         None => format!("scenario `{}`", Self::last_key(common.at)),
                     };
-                    self.key_error(&written.at, format!("`steps` is missing in {what}"), "write `steps: [{get: /health}]`");
+                    self.key_error(
+                        &written.at,
+                        format!("`steps` is missing in {what}"),
+                        "write `steps: [{get: /health}]`",
+                    );
                 }
                 Vec::new()
             }
@@ -270,7 +276,10 @@ impl Lower<'_> {
             }
             if limit && !there && self.node(&at.key(key)).is_none() {
                 let (why, help) = match key {
-                    "acquire" => ("takes one of what is limited", "write `acquire: {post: /conversations, capture: {id: {json: $.id}}}`"),
+                    "acquire" => (
+                        "takes one of what is limited",
+                        "write `acquire: {post: /conversations, capture: {id: {json: $.id}}}`",
+                    ),
                     _ => ("gives one back", "write `release: {delete: \"/conversations/${id}\"}`"),
                 };
                 self.error(&at.key("load").key("executor"), format!("`{key}` is missing: it {why}"), help);
@@ -283,12 +292,7 @@ impl Lower<'_> {
         Acquire { acquire, release }
     }
 
-    fn one_or_many(
-        &mut self,
-        at: &At,
-        raw: Option<&raw::OneOrMany<raw::Step>>,
-        known: &mut Vec<String>,
-    ) -> Vec<Step> {
+    fn one_or_many(&mut self, at: &At, raw: Option<&raw::OneOrMany<raw::Step>>, known: &mut Vec<String>) -> Vec<Step> {
         match raw {
             None => Vec::new(),
             Some(raw::OneOrMany::Many(steps)) => self.steps(at, steps, known),
@@ -352,7 +356,11 @@ impl Lower<'_> {
         let Some(first) = groups.first().filter(|_| !used && common.raw.think.is_some()) else { return };
         let name = first.load.executor.as_str();
         let help = "remove it, or write `executor: constant-vus` for users who pause";
-        self.key_error(&common.at.key("think"), format!("`think` does nothing here: {name} has no users who pause"), help);
+        self.key_error(
+            &common.at.key("think"),
+            format!("`think` does nothing here: {name} has no users who pause"),
+            help,
+        );
     }
 }
 

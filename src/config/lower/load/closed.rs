@@ -42,9 +42,10 @@ impl Lower<'_> {
     pub(super) fn ramping_vus(&mut self, words: &Words<'_>) -> Executor {
         let start_vus = words.raw.start_vus.unwrap_or(1);
         self.users_within(&words.at.key("start_vus"), &format!("`start_vus: {start_vus}`"), start_vus, words.policy);
-        let stages = self.stages(words, "write `target: 50`, or `executor: ramping-arrival-rate` for rates", |amount| {
-            if let raw::Amount::Users(users) = amount { Some(*users) } else { None }
-        });
+        let stages =
+            self.stages(words, "write `target: 50`, or `executor: ramping-arrival-rate` for rates", |amount| {
+                if let raw::Amount::Users(users) = amount { Some(*users) } else { None }
+            });
         let at = words.at.key("stages");
         for (index, (_, target)) in stages.iter().enumerate() {
             let at = at.index(index).key("target");

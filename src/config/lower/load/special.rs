@@ -16,9 +16,14 @@ impl Lower<'_> {
     pub(super) fn limit(&mut self, words: &Words<'_>, within: &Within<'_>) -> Executor {
         let (raw, at) = (words.raw, words.at);
         self.needed(words, "hold", raw.hold.is_some(), "how many may be held at once", "hold: 10");
-        let (hold, over, free) = (raw.hold.unwrap_or(1), raw.over.unwrap_or(1), raw.free.unwrap_or(1).min(hold_of(raw)));
+        let (hold, over, free) =
+            (raw.hold.unwrap_or(1), raw.over.unwrap_or(1), raw.free.unwrap_or(1).min(hold_of(raw)));
         if raw.free.is_some_and(|free| free > hold) {
-            self.error(&at.key("free"), format!("{hold} are held: no more can be freed"), format!("write `free: {hold}`"));
+            self.error(
+                &at.key("free"),
+                format!("{hold} are held: no more can be freed"),
+                format!("write `free: {hold}`"),
+            );
         }
         let per_user = raw.per.map(|raw::PerWord::User| raw.users.unwrap_or(1));
         if raw.users.is_some() && per_user.is_none() {
@@ -27,7 +32,11 @@ impl Lower<'_> {
         }
         if raw.bystanders.unwrap_or(0) > 0 && per_user.is_none() {
             let help = "write `per: user`, or remove `bystanders`: under a limit for all they would be rejected too";
-            self.key_error(&at.key("bystanders"), "bystanders have limits of their own: they go with `per: user`", help);
+            self.key_error(
+                &at.key("bystanders"),
+                "bystanders have limits of their own: they go with `per: user`",
+                help,
+            );
         }
         let users = per_user.unwrap_or(1);
         let peak = hold.saturating_add(over).max(raw.race.unwrap_or(0)).saturating_mul(users);
@@ -106,13 +115,7 @@ impl Lower<'_> {
     }
 
     /// A load of a search: a rate or users, as it varies.
-    fn amount(
-        &mut self,
-        words: &Words<'_>,
-        key: &str,
-        variable: SearchVariable,
-        amount: &raw::Amount,
-    ) -> Option<f64> {
+    fn amount(&mut self, words: &Words<'_>, key: &str, variable: SearchVariable, amount: &raw::Amount) -> Option<f64> {
         let at = words.at.key(key);
         match (variable, amount) {
             (SearchVariable::Vus, raw::Amount::Users(users)) if *users > 0 => Some(f64::from(*users)),

@@ -11,26 +11,16 @@ const EXECUTORS: [(ExecutorWord, &str, &[&str]); 12] = [
     (ExecutorWord::SharedIterations, "shared-iterations", &["vus", "iterations", "max_duration"]),
     (ExecutorWord::ConstantVus, "constant-vus", &["vus", "duration"]),
     (ExecutorWord::RampingVus, "ramping-vus", &["start_vus", "stages", "graceful_ramp_down"]),
-    (
-        ExecutorWord::SteppedVus,
-        "stepped-vus",
-        &["vus", "iterations", "duration", "start", "pause", "max_duration"],
-    ),
+    (ExecutorWord::SteppedVus, "stepped-vus", &["vus", "iterations", "duration", "start", "pause", "max_duration"]),
     (ExecutorWord::ConstantArrivalRate, "constant-arrival-rate", &["rate", "duration", "arrivals"]),
     (ExecutorWord::RampingArrivalRate, "ramping-arrival-rate", &["start_rate", "stages", "arrivals"]),
     (ExecutorWord::Burst, "burst", &["size", "repeat", "every", "pause", "duration"]),
     (ExecutorWord::Users, "users", &["users", "spawn_rate", "hold_for", "ramp_down"]),
-    (
-        ExecutorWord::Limit,
-        "limit",
-        &["hold", "over", "free", "cycles", "per", "users", "bystanders", "race"],
-    ),
+    (ExecutorWord::Limit, "limit", &["hold", "over", "free", "cycles", "per", "users", "bystanders", "race"]),
     (
         ExecutorWord::Search,
         "search",
-        &[
-            "variable", "start", "factor", "precision", "measure", "cooldown", "max", "deadline", "confirm",
-        ],
+        &["variable", "start", "factor", "precision", "measure", "cooldown", "max", "deadline", "confirm"],
     ),
 ];
 
