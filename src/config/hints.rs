@@ -26,6 +26,9 @@ pub(crate) fn phrase(def: &str) -> &'static str {
         "Task" => "a task",
         "ThinkMap" => "`think`",
         "Repeat" => "`repeat`",
+        "Data" => "`data`",
+        "Defaults" => "`defaults`",
+        "Environment" => "an environment",
         "Step" => "a request",
         "Capture" => "a capture",
         "ThresholdMap" => "a threshold",
@@ -42,7 +45,7 @@ pub(crate) fn phrase(def: &str) -> &'static str {
 /// Keys of the language that this version does not have yet.
 pub(crate) fn not_built(def: &str, key: &str) -> bool {
     let keys: &str = match def {
-        "File" | "Fragment" => "silences maintenance defaults environments slos web",
+        "File" | "Fragment" => "silences maintenance slos web",
         "Daemon" => "web tls auth",
         "Policy" => "max_requests_per_day max_tokens_per_day max_bytes",
         "Otlp" => "headers tls compression",
@@ -81,10 +84,14 @@ pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
 const EXECUTORS: &str = "write `executor: probe` for a single check, `constant-arrival-rate` for requests per second, \
                          or `constant-vus` for users who go on when they are answered";
 
+/// Keys that an included file cannot have.
+const MAIN_ONLY: [&str; 9] =
+    ["include", "daemon", "policy", "env", "secrets", "alerts", "telemetry", "defaults", "environments"];
+
 /// What to write instead of a word of k6, Artillery, Locust, Gatling, Prometheus, Alertmanager or curl.
 pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
     let load = def == "Load" || def == "Scenario";
-    if def == "Fragment" && ["include", "daemon", "policy", "env", "secrets", "alerts", "telemetry"].contains(&key) {
+    if def == "Fragment" && MAIN_ONLY.contains(&key) {
         return Some("it stands in the main file only; an included file has scenarios, targets, requests and vars");
     }
     Some(match key {
@@ -158,6 +165,11 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "setup" | "beforeAll" if def == "Scenario" => "write `before: [{post: /path}]`",
         "teardown" | "afterAll" if def == "Scenario" => "write `after: [{post: /path}]`",
         "interval" | "period" if def == "ScheduleMap" || def == "Scenario" => "write `schedule: {every: 5m}`",
+        "payload" | "feeder" | "csv" | "dataset" if def == "Scenario" => {
+            "write `data: {questions: {file: q.csv}}`, and `${data.questions.FIELD}` in a step"
+        }
+        "path" | "csv" if def == "Data" => "write `file: q.csv`",
+        "matrix" | "foreach" | "forEach" | "parametrize" if def == "Scenario" => "write `for_each: {model: [a, b]}`",
         "cron" | "every" | "timezone" if def == "Scenario" => {
             "it belongs under `schedule:`, such as `schedule: {cron: \"*/5 * * * *\"}`"
         }
@@ -220,6 +232,7 @@ pub(crate) fn example(def: &str, key: &str) -> &'static str {
         ("Stage", "duration") => "write `duration: 1m`; 0s is a jump",
         ("Stage", "target") => "write `target: 50` for users, `target: 50/s` for a rate",
         ("ThinkMap", "between") => "write `between: [1s, 5s]`",
+        ("Data", "values") => "write `values: [{q: a}, {q: b}]`",
         ("Repeat", "times") => "write `times: 5`",
         ("Load", "executor") => EXECUTORS,
         ("Target", "base_url") => "write `base_url: http://localhost:8080`",

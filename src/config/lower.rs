@@ -3,6 +3,10 @@
 
 mod alerts;
 mod constants;
+mod course;
+mod data;
+mod dimensions;
+mod each;
 mod group;
 mod host;
 mod load;
@@ -16,7 +20,7 @@ mod threshold;
 pub(crate) use self::{constants::reason, scenario::digest};
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -105,8 +109,10 @@ struct Lower<'a> {
     problems: &'a mut Problems,
     constants: Constants,
     redactor: Redactor,
-    /// Names under `vars`, `secret` and `env`.
+    /// Names under `vars`, `secret` and `env`, and the scenario's under `data`.
     known: BTreeMap<&'static str, Vec<String>>,
+    /// Fields of the scenario's data; `None` where it could not be read.
+    fields: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 /// Which variables a template may use besides the constants and what every run brings.
@@ -135,7 +141,7 @@ pub(crate) fn lower(
     let constants = Constants(std::sync::Arc::default());
     let known = BTreeMap::new();
     let redactor = Redactor::default();
-    let mut lower = Lower { sources, files, around, lost, problems, constants, redactor, known };
+    let mut lower = Lower { sources, files, around, lost, problems, constants, redactor, known, fields: BTreeMap::new() };
     lower.constants();
     let daemon = lower.daemon();
     let policy = lower.policy(host);
@@ -254,12 +260,16 @@ impl<'a> Lower<'a> {
         if let Some(names) = self.known.get(root) {
             let Some(name) = rest.map(|rest| rest.split('.').next().unwrap_or(rest)) else { return };
             if names.iter().any(|known| known == name) {
+                if root == "data" {
+                    self.field_there(at, offset, rest.unwrap_or_default());
+                }
                 return;
             }
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let (section, how) = match root {
                 "secret" => ("secrets", format!("`secrets: {{{name}: {{from_env: NAME}}}}`")),
                 "env" => ("env", format!("`env: [{name}]`")),
+                "data" => ("data", format!("`data: {{{name}: {{file: {name}.csv}}}}` in the scenario")),
                 _ => ("vars", format!("`vars: {{{name}: …}}`")),
             };
             let near = hints::nearest(name, names.iter().copied());
@@ -280,7 +290,7 @@ impl<'a> Lower<'a> {
         if run {
             all.extend(BUILT_IN);
         }
-        all.extend(["vars", "secret", "env"]);
+        all.extend(["vars", "secret", "env", "data"]);
         let help = match hints::nearest(root, all.iter().copied()) {
             Some(near) => format!("did you mean `{near}`? Known here: {}", all.join(", ")),
             None => format!("known here: {}", all.join(", ")),

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{At, Lower};
+use super::{At, Lower, dimensions::Dimensions};
 use crate::{
     config::{expr, hints, raw, source::Span, tree::Value},
-    judge::{METRICS, SELECTORS},
+    judge::METRICS,
     model::{
         Name,
         expr::{Dimension, Measure, Metric, Pattern, Threshold},
@@ -211,14 +211,18 @@ impl Lower<'_> {
         threshold.for_runs = long.for_runs.unwrap_or(threshold.for_runs);
         threshold.min_samples = long.min_samples.unwrap_or(threshold.min_samples);
         threshold.runbook = long.runbook.as_deref().map(Into::into);
-        if long.runbook.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
-            self.error(
-                &at.key("runbook"),
-                "a runbook is a page: it has a URL",
-                "write `runbook: \"https://wiki.example.com/queue\"`",
-            );
+        if let Some(page) = &long.runbook {
+            self.page(&at.key("runbook"), page);
         }
         Some(threshold)
+    }
+
+    /// Whether a runbook has a URL.
+    pub(super) fn page(&mut self, at: &At, page: &str) {
+        if !page.starts_with("https://") && !page.starts_with("http://") {
+            let help = "write `runbook: \"https://wiki.example.com/queue\"`";
+            self.error(at, "a runbook is a page: it has a URL", help);
+        }
     }
 
     /// Whether the figures, steps and tags that a threshold names exist, and whether its units fit the figures'.
@@ -249,13 +253,8 @@ impl Lower<'_> {
                 self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
             }
         }
-        for tag in threshold.tags() {
-            self.text_error(
-                at,
-                find(tag),
-                format!("`{tag}` is not a selector"),
-                format!("write one of {}", SELECTORS.join(", ")),
-            );
+        if let Some(dimensions) = &measured.dimensions {
+            self.selectors_exist(at, threshold, dimensions);
         }
         let selectors = threshold.aggregates().into_iter().flat_map(|aggregate| &aggregate.selectors);
         for selector in selectors.filter(|selector| selector.by == Dimension::Step) {
@@ -293,6 +292,8 @@ pub(super) struct Measured<'a> {
     pub(super) target: Option<&'a Target>,
     /// Names of its requests.
     pub(super) steps: Vec<Name>,
+    /// What else its series are told apart by; `None` where that is not known.
+    pub(super) dimensions: Option<Dimensions>,
 }
 
 pub(super) fn severity(word: raw::SeverityWord) -> Severity {

@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::{
+    data::Data,
     group::{Cookies, Phase, Repeat, Task, Think, UserGroup},
     load::Load,
     step::Step,
@@ -20,10 +22,15 @@ pub(crate) struct Scenario {
     pub(crate) labels: Option<Vec<String>>,
     /// Whom to ask.
     pub(crate) owner: Option<String>,
+    /// A page to open when a threshold is breached that names none.
+    pub(crate) runbook: Option<String>,
     /// `overload`: rejections are wanted; normal by default.
     pub(crate) intent: Option<Intent>,
     /// Name of a target; may be left out where there is one.
     pub(crate) target: Option<String>,
+    /// One scenario for each value, or each combination of values: `{model: [a, b]}`. It is called NAME-VALUE, and
+    /// templates use `${model}`; `target` chooses a target.
+    pub(crate) for_each: Option<Ordered<Vec<Json>>>,
     /// When it is due; `manual` by default.
     pub(crate) schedule: Option<Schedule>,
     /// How much is sent.
@@ -64,6 +71,8 @@ pub(crate) struct Scenario {
     pub(crate) release: Option<OneOrMany<Step>>,
     /// search: what must hold for a load to be sustained.
     pub(crate) sustain: Option<OneOrMany<Threshold>>,
+    /// Rows that iterations take one by one.
+    pub(crate) data: Option<Ordered<Data>>,
     /// What must hold of the target's figures before the load; otherwise the run is skipped.
     pub(crate) require: Option<OneOrMany<Threshold>>,
     /// What must hold of a run.
