@@ -11,4 +11,5 @@ pub mod exchange;
 pub mod request;
 pub mod scope;
 pub mod stream;
+pub mod streaming;
 pub mod tls;

@@ -9,6 +9,7 @@ pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod settings;
+pub mod stream;
 pub mod template;
 pub mod units;
 

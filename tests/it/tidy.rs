@@ -101,6 +101,7 @@ const PURE: &[&str] = &[
     "schedule",
     "judge",
     "config",
+    "http/streaming",
     "load/plan",
     "load/report",
     "load/judging",
