@@ -169,7 +169,7 @@ impl State {
             None => self.sample.first_token = Some(at),
             Some(before) => {
                 let gap = at.saturating_sub(before);
-                self.sample.gaps.record(gap);
+                self.sample.gaps.record(gap.as_secs_f64());
                 self.sample.stalls += u64::from(gap > self.stall);
             }
         }

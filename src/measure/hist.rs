@@ -23,41 +23,14 @@ impl Hist {
     /// Adds one time.
     pub fn record(&mut self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets().saturating_record((ns / 1000).max(1));
+        let buckets = self.buckets.get_or_insert_with(|| {
+            Box::new(Histogram::new_with_bounds(1, MAX_US, 2).expect("the bounds are constant and valid"))
+        });
+        buckets.saturating_record((ns / 1000).max(1));
         self.min_ns = if self.count == 0 { ns } else { self.min_ns.min(ns) };
         self.max_ns = self.max_ns.max(ns);
         self.sum_ns += u128::from(ns);
         self.count += 1;
-    }
-
-    fn buckets(&mut self) -> &mut Histogram<u32> {
-        self.buckets.get_or_insert_with(|| {
-            Box::new(Histogram::new_with_bounds(1, MAX_US, 2).expect("the bounds are constant and valid"))
-        })
-    }
-
-    /// Adds times that were counted elsewhere: each with how often it was seen, and their exact sum, minimum and maximum.
-    pub(super) fn record_many(
-        &mut self,
-        times: impl Iterator<Item = (Duration, u32)>,
-        sum: Duration,
-        min: Duration,
-        max: Duration,
-    ) {
-        let mut added = 0;
-        for (time, count) in times {
-            let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-            self.buckets().saturating_record_n(us.max(1), count);
-            added += u64::from(count);
-        }
-        if added == 0 {
-            return;
-        }
-        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.min_ns = if self.count == 0 { ns(min) } else { self.min_ns.min(ns(min)) };
-        self.max_ns = self.max_ns.max(ns(max));
-        self.sum_ns += sum.as_nanos();
-        self.count += added;
     }
 
     /// Adds everything that `other` holds.

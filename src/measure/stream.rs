@@ -2,70 +2,10 @@
 
 use std::time::Duration;
 
-use super::hist::Hist;
-
-/// Buckets per power of two: a gap is kept within half a percent.
-const PRECISION: u32 = 7;
-
-/// Gaps between the tokens of one answer, in as many bytes as there are different gaps: thousands of answers are measured
-/// at once, and a whole histogram for each of them would be 10 KiB.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Gaps {
-    /// Bucket and count, sorted.
-    buckets: Vec<(u16, u32)>,
-    sum: Duration,
-    min: Duration,
-    max: Duration,
-    count: u64,
-}
-
-impl Gaps {
-    /// Adds one gap.
-    pub fn record(&mut self, gap: Duration) {
-        let bucket = bucket(u32::try_from(gap.as_micros()).unwrap_or(u32::MAX));
-        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
-            Err(at) => self.buckets.insert(at, (bucket, 1)),
-        }
-        self.min = if self.count == 0 { gap } else { self.min.min(gap) };
-        self.max = self.max.max(gap);
-        self.sum += gap;
-        self.count += 1;
-    }
-
-    /// Number of gaps.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// The longest gap; zero without any.
-    pub fn max(&self) -> Duration {
-        self.max
-    }
-
-    /// Adds all of them to a histogram; count, sum, minimum and maximum stay exact.
-    pub fn pour(&self, into: &mut Hist) {
-        let of_bucket = |(bucket, count): &(u16, u32)| (Duration::from_micros(middle(*bucket)), *count);
-        into.record_many(self.buckets.iter().map(of_bucket), self.sum, self.min, self.max);
-    }
-}
-
-/// Microseconds to a bucket: exact below 128 µs, then 128 buckets for each power of two.
-fn bucket(us: u32) -> u16 {
-    let shift = (u32::BITS - us.leading_zeros()).saturating_sub(PRECISION + 1);
-    ((shift << PRECISION) + (us >> shift)) as u16
-}
-
-/// The middle of a bucket, in microseconds.
-fn middle(bucket: u16) -> u64 {
-    let bucket = u64::from(bucket);
-    let shift = (bucket >> PRECISION).saturating_sub(1);
-    let low = (bucket - (shift << PRECISION)) << shift;
-    low + ((1 << shift) >> 1)
-}
+use super::dist::Dist;
 
 /// What was measured of one streamed answer; instants count from the origin that the meter was fed with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StreamSample {
     /// When the first token came.
     pub first_token: Option<Duration>,
@@ -79,8 +19,8 @@ pub struct StreamSample {
     pub chunks: u64,
     /// The target's own count of tokens.
     pub usage: Option<u64>,
-    /// Times between events with a token.
-    pub gaps: Gaps,
+    /// Seconds between events with a token.
+    pub gaps: Dist,
     /// Waits for a token longer than `stall`, after the first one.
     pub stalls: u64,
 }
@@ -96,63 +36,72 @@ impl StreamSample {
         let others = u32::try_from(self.tokens().checked_sub(1)?).unwrap_or(u32::MAX);
         self.ended.saturating_sub(self.first_token?).checked_div(others)
     }
+}
 
-    /// Tokens per second from `since` (the first byte written, from the same origin) to the end; `None` without tokens.
-    pub fn tokens_per_s(&self, since: Duration) -> Option<f64> {
-        let seconds = self.ended.saturating_sub(since).as_secs_f64();
-        (self.tokens() > 0 && seconds > 0.0).then(|| self.tokens() as f64 / seconds)
+/// The streamed answers of one series; over those that ended ok, but for the stalls.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StreamSeries {
+    /// Seconds from the intended instant to the first token.
+    pub ttft: Dist,
+    /// Seconds between tokens.
+    pub itl: Dist,
+    /// Seconds per token after the first one.
+    pub tpot: Dist,
+    /// Tokens of an answer.
+    pub tokens: Dist,
+    /// Tokens per second of service time.
+    pub speed: Dist,
+    /// Waits for a token longer than `stall`, those of answers that did not end ok included.
+    pub stalls: u64,
+}
+
+impl StreamSeries {
+    /// Records one answer; `service` is first byte written to last byte read.
+    pub fn record(&mut self, sample: &StreamSample, ok: bool, service: Option<Duration>) {
+        self.stalls += sample.stalls;
+        if !ok {
+            return;
+        }
+        let tokens = sample.tokens() as f64;
+        self.tokens.record(tokens);
+        self.itl.merge(&sample.gaps);
+        sample.first_token.into_iter().for_each(|time| self.ttft.record(time.as_secs_f64()));
+        sample.tpot().into_iter().for_each(|time| self.tpot.record(time.as_secs_f64()));
+        if let Some(service) = service.filter(|service| *service > Duration::ZERO && tokens > 0.0) {
+            self.speed.record(tokens / service.as_secs_f64());
+        }
+    }
+
+    /// Adds everything that `other` holds.
+    pub fn merge(&mut self, other: &Self) {
+        self.ttft.merge(&other.ttft);
+        self.itl.merge(&other.itl);
+        self.tpot.merge(&other.tpot);
+        self.tokens.merge(&other.tokens);
+        self.speed.merge(&other.speed);
+        self.stalls += other.stalls;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn a_gap_is_kept_within_half_a_percent(us in 0..u32::MAX) {
-            let kept = middle(bucket(us)) as f64;
-            prop_assert!((kept - f64::from(us)).abs() <= f64::from(us) / 256.0 + 1e-9, "{us}: {kept}");
-        }
-
-        #[test]
-        fn buckets_are_in_order(left in 0..u32::MAX, right in 0..u32::MAX) {
-            prop_assert_eq!(left.min(right) == left, bucket(left) <= bucket(right) );
-        }
-    }
-
-    #[test]
-    fn gaps_pour_into_a_histogram() {
-        let mut gaps = Gaps::default();
-        let mut direct = Hist::default();
-        for ms in [1, 2, 3, 40, 500] {
-            gaps.record(Duration::from_millis(ms));
-            direct.record(Duration::from_millis(ms));
-        }
-        let mut hist = Hist::default();
-        Gaps::default().pour(&mut hist);
-        assert_eq!(hist.count(), 0);
-        gaps.pour(&mut hist);
-        let (found, wanted) = (hist.stats(), direct.stats());
-        assert_eq!((found.count, found.min, found.max), (wanted.count, wanted.min, wanted.max));
-        assert!((hist.sum() - direct.sum()).abs() < 1e-12);
-        assert!((found.p50 / wanted.p50 - 1.0).abs() < 0.01, "{found:?} {wanted:?}");
-        gaps.pour(&mut hist);
-        assert_eq!(hist.count(), 10);
-    }
 
     #[test]
     fn the_figures_of_an_answer() {
         let ms = Duration::from_millis;
         let sample = StreamSample { first_token: Some(ms(300)), ended: ms(1300), chunks: 6, ..StreamSample::default() };
         assert_eq!((sample.tokens(), sample.tpot()), (6, Some(ms(200))));
-        assert_eq!(sample.tokens_per_s(ms(100)), Some(5.0));
         let told = StreamSample { usage: Some(11), ..sample.clone() };
         assert_eq!((told.tokens(), told.tpot()), (11, Some(ms(100))));
         let one = StreamSample { usage: Some(1), ..sample };
         assert_eq!((one.tpot(), StreamSample::default().tpot()), (None, None));
-        assert_eq!(StreamSample::default().tokens_per_s(ms(0)), None);
+        let mut series = StreamSeries::default();
+        series.record(&told, true, Some(ms(1000)));
+        series.record(&StreamSample { stalls: 2, ..told.clone() }, false, Some(ms(1000)));
+        series.record(&StreamSample { ended: ms(9), ..StreamSample::default() }, true, None);
+        let counts = [&series.ttft, &series.tpot, &series.tokens, &series.speed].map(Dist::count);
+        assert_eq!((counts, series.stalls), ([1, 1, 2, 1], 2));
+        assert_eq!((series.speed.max(), series.tokens.sum()), (Some(11.0), 11.0));
     }
 }
