@@ -75,11 +75,11 @@ fn describe(scenario: &Scenario) -> String {
         text,
         "{}  {when}, {} on {} ({})",
         scenario.name,
-        scenario.load.executor.as_str(),
+        scenario.executor(),
         scenario.target.name,
         scenario.target.base
     );
-    let requests = plan.iterations.saturating_mul(scenario.steps.len() as u64);
+    let requests = plan.iterations.saturating_mul(scenario.steps().count() as u64);
     let mut load = several(plan.iterations, "iteration");
     if requests > 1 {
         let _ = write!(load, ", at most {requests} requests, {} at once", plan.concurrency);

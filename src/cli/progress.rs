@@ -66,7 +66,7 @@ impl Progress {
     /// Takes in what was measured since the last call.
     pub(super) fn second(&mut self, data: &RunData, active: u64) {
         self.total.merge(data);
-        let iterations = self.total.iterations;
+        let iterations = self.total.all_iterations().counts;
         let done = iterations.completed + iterations.failed + iterations.interrupted + self.total.dropped();
         match &self.show {
             Show::Nothing => {}

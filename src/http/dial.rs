@@ -258,7 +258,7 @@ mod tests {
         let base = BaseUrl { https: false, host: "name.invalid".into(), port: 80, prefix: "".into() };
         let http = HttpOptions { connect_timeout: Duration::from_millis(50), ..HttpOptions::default() };
         let (headers, classify) = (Vec::new(), Vec::new());
-        let target = Target { name: "t".into(), base, headers, http, classify, stats: None };
+        let target = Target { name: "t".into(), base, headers, auth: None, http, classify, stats: None };
         Dialer { look_up, ..Dialer::with(Arc::new(target), Arc::default(), None) }
     }
 

@@ -1,17 +1,17 @@
 //! A step's request, filled in for one iteration (pure).
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::Full;
 
 use super::scope::Scope;
 use crate::model::{
-    scenario::{BodySpec, RequestSpec, Target},
+    scenario::{BodySpec, Part, PartData, RequestSpec, Target},
     template::{Template, percent_encode},
 };
 
@@ -27,7 +27,7 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     let (body, kind) = body(&spec.body, scope)?;
     if let Some(kind) = kind {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CONTENT_TYPE, kind);
     }
     for (name, template) in target.headers.iter().chain(&spec.headers) {
         headers.insert(name, header(name, template, scope)?);
@@ -60,14 +60,18 @@ fn header(name: &HeaderName, template: &Template, scope: &Arc<Scope>) -> Result<
     Ok(value)
 }
 
-fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<&'static str>), String> {
+fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<HeaderValue>), String> {
     Ok(match spec {
         BodySpec::None => (Bytes::new(), None),
         BodySpec::Raw(bytes) => (bytes.clone(), None),
         BodySpec::Text(template) => (fill(template, scope).map_err(|why| format!("body: {why}"))?.into(), None),
         BodySpec::Json(template) => {
             let json = template.render(&scope.value()).map_err(|error| format!("json: {}", error.message))?;
-            (json, Some("application/json"))
+            (json, Some(HeaderValue::from_static("application/json")))
+        }
+        BodySpec::Multipart(parts) => {
+            let (body, kind) = multipart(parts, scope)?;
+            (body, Some(kind))
         }
         BodySpec::Form(fields) => {
             let mut text = String::new();
@@ -80,7 +84,36 @@ fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<&'static s
                 let value = fill(template, scope).map_err(|why| format!("form field {name}: {why}"))?;
                 percent_encode(&value, &mut text);
             }
-            (text.into(), Some("application/x-www-form-urlencoded"))
+            (text.into(), Some(HeaderValue::from_static("application/x-www-form-urlencoded")))
         }
     })
+}
+
+/// RFC 7578. Names were checked when the configuration was loaded: they hold no quotes and no control characters.
+fn multipart(parts: &[Part], scope: &Arc<Scope>) -> Result<(Bytes, HeaderValue), String> {
+    let boundary = format!("plimsoll-{}", uuid::Uuid::new_v4().simple());
+    let mut body = BytesMut::new();
+    for part in parts {
+        let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"", part.name);
+        if let Some(name) = &part.file_name {
+            let _ = write!(head, "; filename=\"{name}\"");
+        }
+        if let Some(kind) = &part.content_type {
+            let _ = write!(head, "\r\nContent-Type: {kind}");
+        }
+        head.push_str("\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        match &part.data {
+            PartData::File(bytes) => body.extend_from_slice(bytes),
+            PartData::Text(template) => {
+                let text = fill(template, scope).map_err(|why| format!("multipart field {}: {why}", part.name))?;
+                body.extend_from_slice(text.as_bytes());
+            }
+        }
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    let kind =
+        HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}")).expect("a boundary is plain text");
+    Ok((body.freeze(), kind))
 }

@@ -1,6 +1,10 @@
 //! Plans: the instants at which an open load starts its iterations, exact and free of drift (pure).
 
+mod document;
+
 use std::time::Duration;
+
+pub use document::document;
 
 use crate::model::{
     scenario::{Executor, Scenario},
@@ -54,7 +58,7 @@ pub struct Outline {
 
 /// What `scenario` plans.
 pub fn outline(scenario: &Scenario) -> Outline {
-    match &scenario.load.executor {
+    match &scenario.groups[0].load.executor {
         Executor::Probe { .. } => Outline { iterations: 1, duration: None, concurrency: 1, rate_per_s: None },
         Executor::PerVuIterations { vus, iterations, max_duration, .. } => Outline {
             iterations: u64::from(*vus) * iterations,
@@ -62,20 +66,21 @@ pub fn outline(scenario: &Scenario) -> Outline {
             concurrency: *vus,
             rate_per_s: None,
         },
-        Executor::ConstantArrivalRate { rate, duration } => Outline {
+        Executor::ConstantArrivalRate { rate, duration, .. } => Outline {
             iterations: Uniform::new(*rate, *duration).total(),
             duration: Some(*duration),
-            concurrency: scenario.load.max_in_flight,
+            concurrency: scenario.groups[0].load.max_in_flight,
             rate_per_s: Some(rate.per_second()),
         },
+        other => unreachable!("{} is refused by the configuration", other.as_str()),
     }
 }
 
 /// How long iterations may go on after the planned duration: so long that each request ends answered or timed out.
 pub fn grace(scenario: &Scenario) -> Duration {
-    let timeouts = scenario.steps.iter().filter_map(|step| step.request.timeout);
+    let timeouts = scenario.steps().filter_map(|step| step.timeout);
     let longest = timeouts.chain([scenario.target.http.timeout]).max().unwrap_or_default();
-    scenario.load.graceful_stop.max(longest)
+    scenario.groups.iter().map(|group| group.load.graceful_stop).fold(longest, Duration::max)
 }
 
 #[cfg(test)]

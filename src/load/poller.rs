@@ -10,7 +10,7 @@ use ::http::{Method, Request};
 use bytes::Bytes;
 use http_body_util::Full;
 
-use super::user::INLINE_BODY;
+use super::perform::INLINE_BODY;
 use crate::{
     http::{
         conn::Conn,
@@ -23,7 +23,7 @@ use crate::{
     measure::stats::{StatFault, extract},
     model::{
         Name,
-        scenario::{BodySpec, RequestSpec, StatSpec, StatsSpec, Target},
+        scenario::{RequestSpec, StatSpec, StatsSpec, Target},
         settings::Policy,
         template::Template,
     },
@@ -99,13 +99,7 @@ impl Poller {
     }
 
     async fn get(&mut self, path: &Name) -> Result<Bytes, StatFault> {
-        let spec = RequestSpec {
-            method: Method::GET,
-            path: Template::literal(path),
-            headers: Vec::new(),
-            body: BodySpec::None,
-            timeout: None,
-        };
+        let spec = RequestSpec::new(Method::GET, Template::literal(path));
         let request: Request<Full<Bytes>> =
             request::build(&spec, &self.target, &self.scope).map_err(|_| StatFault::Http)?;
         let mut kept = self.kept.take();
@@ -149,6 +143,7 @@ mod tests {
             name: "t".into(),
             base: BaseUrl { https: true, host: "localhost".into(), port: 443, prefix: "".into() },
             headers: Vec::new(),
+            auth: None,
             http: HttpOptions { ca: Some("/nobody/ca.pem".into()), ..HttpOptions::default() },
             classify: Vec::new(),
             stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
@@ -158,6 +153,7 @@ mod tests {
             run_id: "r".into(),
             vu: 0,
             iteration: 0,
+            identity: 0,
             n: 0,
             captures: BTreeMap::new(),
             seed: 0,

@@ -15,7 +15,7 @@ use crate::{
         Name,
         outcome::{DropReason, Outcome, fail},
         run::{FailureSample, GeneratorReport, GroupStats, RunSummary, SCHEMA, TimeStats, Trigger, Verdict},
-        scenario::{Executor, Scenario},
+        scenario::Scenario,
         units::Unit,
     },
 };
@@ -47,6 +47,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         let (unit, counter) = units.get(name).copied().unwrap_or((Unit::Count, false));
         (name.to_string(), stat_summary(series, unit, counter))
     });
+    let iterations = data.all_iterations();
     RunSummary {
         schema: SCHEMA.to_owned(),
         run_id: facts.run_id.to_string(),
@@ -66,8 +67,8 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         rejected: reasons(&total, Outcome::Rejected),
         failed: reasons(&total, Outcome::Failed),
         status: status(&total),
-        iterations: data.iterations,
-        iteration_s: data.iteration_time.stats(),
+        iterations: iterations.counts,
+        iteration_s: iterations.time.stats(),
         throughput_per_s: throughput(data),
         latency_s: by_outcome(&total.latency),
         service_time_s: by_outcome(&total.service_time),
@@ -88,7 +89,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         limit: None,
         recovery_s: None,
         search: None,
-        plan: plan_document(scenario),
+        plan: plan::document(scenario),
         config_hash: scenario.config_hash.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seed: scenario.seed,
@@ -141,7 +142,7 @@ fn steps(data: &RunData) -> BTreeMap<String, GroupStats> {
 fn groups(data: &RunData) -> BTreeMap<String, GroupStats> {
     let mut merged: BTreeMap<String, Series> = BTreeMap::new();
     for (key, series) in &data.series {
-        if let Some((dimension, value)) = &key.group {
+        for (dimension, value) in key.labels.iter() {
             merged.entry(format!("{dimension}={value}")).or_default().merge(series);
         }
     }
@@ -160,27 +161,4 @@ fn hints(scenario: &Scenario, total: &Series) -> Vec<String> {
         if unavailable == 1 { "answer was" } else { "answers were" },
         scenario.target.name
     )]
-}
-
-fn plan_document(scenario: &Scenario) -> serde_json::Value {
-    let load = &scenario.load;
-    let mut plan = serde_json::json!({
-        "executor": load.executor.as_str(),
-        "max_in_flight": load.max_in_flight,
-        "grace_s": plan::grace(scenario).as_secs_f64(),
-        "steps": scenario.steps.iter().map(|step| &*step.name).collect::<Vec<_>>(),
-    });
-    let more = match &load.executor {
-        Executor::Probe { attempts } => serde_json::json!({"attempts": attempts}),
-        Executor::PerVuIterations { vus, iterations, together, max_duration } => serde_json::json!({
-            "vus": vus, "iterations": iterations, "together": together, "max_duration_s": max_duration.as_secs_f64(),
-        }),
-        Executor::ConstantArrivalRate { rate, duration } => serde_json::json!({
-            "rate_per_s": rate.per_second(), "duration_s": duration.as_secs_f64(),
-        }),
-    };
-    if let (Some(plan), serde_json::Value::Object(more)) = (plan.as_object_mut(), more) {
-        plan.extend(more);
-    }
-    plan
 }

@@ -139,7 +139,8 @@ impl Metrics {
         for (reason, count) in DropReason::ALL.iter().zip(delta.dropped) {
             tables.count(Family::DroppedRequests, &[scenario, reason.as_str()], count);
         }
-        let iterations = delta.iterations;
+        let all = delta.all_iterations();
+        let iterations = all.counts;
         for (result, count) in [
             ("completed", iterations.completed),
             ("failed", iterations.failed),
@@ -147,7 +148,7 @@ impl Metrics {
         ] {
             tables.count(Family::Iterations, &[scenario, result], count);
         }
-        tables.observe(Family::IterationDuration, &[scenario], &delta.iteration_time);
+        tables.observe(Family::IterationDuration, &[scenario], &all.time);
         tables.observe(Family::ScheduleLag, &[scenario], &delta.send_lag);
         tables.count(Family::HookRequests, &[scenario, "ok"], delta.hooks.ok);
         tables.count(Family::HookRequests, &[scenario, "failed"], delta.hooks.failed);

@@ -46,7 +46,7 @@ impl Lower<'_> {
         let classify = raw.classify.iter().flatten().enumerate();
         let classify = classify.map(|(index, rule)| self.classify(&at.key("classify").index(index), rule)).collect();
         let stats = raw.stats.as_ref().map(|stats| self.stats(&at.key("stats"), stats));
-        Some(Arc::new(Target { name: name.into(), base: base?, headers, http, classify, stats }))
+        Some(Arc::new(Target { name: name.into(), base: base?, headers, auth: None, http, classify, stats }))
     }
 
     fn base_url(&mut self, at: &At, text: &str) -> Option<BaseUrl> {
