@@ -4,11 +4,14 @@
 //! compiled, when the configuration is loaded, so that a run only evaluates. `docs/expressions.md` has the grammar.
 
 mod check;
+mod check_units;
 mod evaluate;
 mod expect;
+mod gauges;
 mod history;
 mod lex;
 mod names;
+mod needs;
 mod parse;
 mod parse_aggregate;
 mod parse_calls;
@@ -17,10 +20,12 @@ mod parse_threshold;
 mod select;
 mod slug;
 pub mod trend;
+mod values;
 mod verdict;
 mod window;
 
-pub use check::check_units;
+pub use check::check_custom;
+pub use check_units::{check_held, check_units};
 pub use evaluate::{Evidence, History, MIN_BASELINE, evaluate, sentence};
 pub use expect::ResponseView;
 pub use lex::ExprError;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod expr;
 pub mod jsonpath;
 pub mod labels;
+pub mod metric;
 pub mod outcome;
 pub mod run;
 pub mod scenario;

@@ -15,7 +15,7 @@ use self::{
 };
 use crate::{
     measure::stream::StreamSample,
-    model::stream::{Done, StreamSpec},
+    model::stream::{StreamDone, StreamSpec},
 };
 
 /// Events of one answer; more are a fault.
@@ -64,7 +64,7 @@ pub struct StreamMeter {
 #[derive(Debug)]
 struct State {
     probe: Probe,
-    done: Option<Done>,
+    done: Option<StreamDone>,
     stall: Duration,
     sample: StreamSample,
     /// The end of the answer was told.
@@ -78,7 +78,7 @@ impl StreamMeter {
     /// A meter for one answer.
     pub fn new(spec: &StreamSpec) -> Self {
         let path = match &spec.done {
-            Some(Done::Path(path)) => Some(path),
+            Some(StreamDone::Path(path)) => Some(path),
             _ => None,
         };
         let state = State {
@@ -143,7 +143,8 @@ impl State {
             if let Some(usage) = found.usage {
                 self.sample.usage = Some(usage);
             }
-            self.over = found.done || matches!(&self.done, Some(Done::Event(name)) if name.as_bytes() == event.kind);
+            self.over =
+                found.done || matches!(&self.done, Some(StreamDone::Event(name)) if name.as_bytes() == event.kind);
             if !found.token && found.usage.is_none() && !self.over {
                 self.other.clear();
                 self.other.extend_from_slice(&event.data[..event.data.len().min(SHOWN)]);
@@ -160,7 +161,7 @@ impl State {
     }
 
     fn is_marker(&self, data: &[u8]) -> bool {
-        matches!(&self.done, Some(Done::Text(text)) if text.as_bytes() == data)
+        matches!(&self.done, Some(StreamDone::Text(text)) if text.as_bytes() == data)
     }
 
     fn token(&mut self, at: Duration) {
@@ -184,9 +185,9 @@ impl State {
             (Some(fault), _) => Err(fault),
             (None, Some(done)) if !self.over => {
                 let marker = match done {
-                    Done::Text(text) => format!("`{text}`"),
-                    Done::Event(name) => format!("an event `{name}`"),
-                    Done::Path(path) => format!("a true {}", crate::model::jsonpath::shown(path)),
+                    StreamDone::Text(text) => format!("`{text}`"),
+                    StreamDone::Event(name) => format!("an event `{name}`"),
+                    StreamDone::Path(path) => format!("a true {}", crate::model::jsonpath::shown(path)),
                 };
                 let last = match shown(&self.other) {
                     text if text.is_empty() => text,

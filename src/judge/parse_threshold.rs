@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    check::{check_limit, check_sides},
+    check_units::{check_limit, check_sides},
     lex::{ExprError, Kind},
     parse::Parser,
     slug::slug,

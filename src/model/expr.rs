@@ -39,6 +39,18 @@ impl Compare {
         }
     }
 
+    /// Whether two numbers compare so.
+    pub fn compares(self, left: f64, right: f64) -> bool {
+        match self {
+            Self::Eq => left.total_cmp(&right).is_eq(),
+            Self::Ne => left.total_cmp(&right).is_ne(),
+            Self::Lt => left < right,
+            Self::Le => left <= right,
+            Self::Gt => left > right,
+            Self::Ge => left >= right,
+        }
+    }
+
     /// The same comparison with its sides exchanged.
     #[must_use]
     pub fn mirrored(self) -> Self {
@@ -66,6 +78,16 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// What it makes of two numbers.
+    pub fn apply(self, left: f64, right: f64) -> f64 {
+        match self {
+            Self::Add => left + right,
+            Self::Sub => left - right,
+            Self::Mul => left * right,
+            Self::Div => left / right,
+        }
+    }
+
     /// As written.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -17,7 +17,7 @@ pub struct StreamSpec {
     /// Where an event holds the target's own count of tokens; the last number wins.
     pub usage: Option<JsonPath>,
     /// What the last event looks like; `None`: the end of the body is the end of the answer.
-    pub done: Option<Done>,
+    pub done: Option<StreamDone>,
     /// A wait for the next token that is longer than this is a stall.
     pub stall: Duration,
 }
@@ -33,7 +33,7 @@ pub enum StreamFormat {
 
 /// What the last event of a stream looks like.
 #[derive(Debug, Clone)]
-pub enum Done {
+pub enum StreamDone {
     /// Its data is exactly this text: `[DONE]`.
     Text(Name),
     /// Its type is this: `event: message_stop`; SSE only.
@@ -57,7 +57,7 @@ impl StreamSpec {
                 .chain([query("$.choices[0].text")])
                 .collect(),
             usage: Some(query("$.usage.completion_tokens")),
-            done: Some(Done::Text("[DONE]".into())),
+            done: Some(StreamDone::Text("[DONE]".into())),
             stall: Self::STALL,
         }
     }
@@ -70,7 +70,7 @@ impl StreamSpec {
                 .map(|path| query(&format!("$.{path}")))
                 .into(),
             usage: Some(query("$.eval_count")),
-            done: Some(Done::Path(query("$.done"))),
+            done: Some(StreamDone::Path(query("$.done"))),
             stall: Self::STALL,
         }
     }

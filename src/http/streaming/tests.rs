@@ -65,13 +65,13 @@ fn other_ends() {
     let (sample, whole) = measured(&text, &[("data: not json\n\ndata: at all\n\n", 5)], 9);
     assert_eq!((sample.chunks, whole), (2, Ok(())));
 
-    let named = StreamSpec { done: Some(Done::Event("message_stop".into())), ..text.clone() };
+    let named = StreamSpec { done: Some(StreamDone::Event("message_stop".into())), ..text.clone() };
     let (sample, whole) =
         measured(&named, &[("event: d\ndata: a\n\nevent: message_stop\ndata: {}\n\ndata: late\n\n", 5)], 9);
     assert_eq!((sample.events, whole), (2, Ok(())));
 
     // Many a server ends without the blank line.
-    let marked = StreamSpec { done: Some(Done::Text("[DONE]".into())), ..text };
+    let marked = StreamSpec { done: Some(StreamDone::Text("[DONE]".into())), ..text };
     assert_eq!(measured(&marked, &[("data: a\n\ndata: [DONE]", 5)], 9).1, Ok(()));
     assert_eq!(measured(&marked, &[("data: a\n\ndata: [DONE]\n", 5)], 9).1, Ok(()));
     let cut = measured(&marked, &[("data: a\n\ndata: b", 5)], 9);
@@ -104,7 +104,7 @@ fn faults_say_what_is_wrong() {
         @"event 2 of the stream is not JSON: <html> bad gateway"
     );
     insta::assert_snapshot!(
-        fault(&StreamSpec { done: Some(Done::Event("message_stop".into())), ..StreamSpec::sse() }, "data: {}\n\n"),
+        fault(&StreamSpec { done: Some(StreamDone::Event("message_stop".into())), ..StreamSpec::sse() }, "data: {}\n\n"),
         @"the stream ended after 1 events, without an event `message_stop`; its last event without a token: {}"
     );
     insta::assert_snapshot!(

@@ -144,8 +144,7 @@ impl Metric {
 }
 
 /// The dimensions within a run that loads bring along.
-pub const GROUPS: [&str; 9] =
-    ["level", "part", "phase", "user", "burst", "resource", "repeat", "turn", "identity"];
+pub const GROUPS: [&str; 9] = ["level", "part", "phase", "user", "burst", "resource", "repeat", "turn", "identity"];
 
 /// `key=value` between braces.
 #[derive(Debug, Clone)]
