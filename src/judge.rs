@@ -17,6 +17,7 @@ mod parse_aggregate;
 mod parse_calls;
 mod parse_expect;
 mod parse_threshold;
+mod recovery;
 mod select;
 mod slug;
 pub mod trend;
@@ -32,6 +33,7 @@ pub use lex::ExprError;
 pub use names::{AGGREGATIONS, METRICS, SELECTORS, suggest};
 pub use parse_expect::{parse_expect, parse_formula};
 pub use parse_threshold::{GradePart, parse_graded, parse_held, parse_threshold};
+pub use recovery::{Recovery, recovery_threshold};
 pub use trend::stat_summary;
 pub use verdict::{default_valid_if, exit_code, implicit_thresholds, invalid_reasons, verdict};
 pub use window::{Abort, Breach, WindowJudge};
@@ -40,6 +42,8 @@ pub use window::{Abort, Breach, WindowJudge};
 mod evaluate_tests;
 #[cfg(test)]
 mod expect_tests;
+#[cfg(test)]
+mod measure_tests;
 #[cfg(test)]
 mod parse_tests;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     measure::data::RunData,
     model::{
         Name,
-        expr::{Compare, Dimension, Limit, Measure, Operator, Spread, Threshold},
+        expr::{Compare, Dimension, Limit, Measure, Metric, Operator, Spread, Threshold},
         run::{RunSummary, ThresholdReport, ThresholdResult},
         units::{Unit, human},
     },
@@ -192,6 +192,11 @@ fn margin(value: f64, op: Compare, limit: f64, holds: bool) -> Option<f64> {
     }
 }
 
+/// The value of a measure over exactly the given data.
+pub(super) fn value_of(side: &Measure, evidence: &Evidence<'_>) -> Option<f64> {
+    measure(side, evidence).ok().map(|value| value.number).filter(|value| value.is_finite())
+}
+
 fn measure(side: &Measure, evidence: &Evidence<'_>) -> Result<Value, Missing> {
     match side {
         Measure::Number(quantity) => Ok(Value::plain(quantity.value, u64::MAX)),
@@ -251,6 +256,9 @@ pub fn sentence(threshold: &Threshold, report: &ThresholdReport) -> String {
         (ThresholdResult::Pass, None) => format!("{expr} holds"),
         (ThresholdResult::Warn, Some(value)) => format!("{expr} is short of a pass: {}", human(value, unit)),
         (ThresholdResult::Warn, None) => format!("{expr} is short of a pass"),
+        (_, None) if threshold.aggregates().iter().any(|aggregate| aggregate.metric == Metric::Recovery) => {
+            format!("{expr} is breached: the target did not recover")
+        }
         (_, None) => format!("{expr} is breached: it grew from nothing"),
         (_, Some(value)) => {
             let limit = report.limit.unwrap_or_default();

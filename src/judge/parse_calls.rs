@@ -117,7 +117,7 @@ impl Parser<'_> {
         self.expect("(")?;
         let at = self.at();
         let counted = matches!(self.peek(), Kind::Word(name) if METRICS.contains(name) && plain(name).is_none())
-            && matches!(self.peek_second(), Kind::Symbol("," | "{"));
+            && matches!(self.peek_second(), Kind::Symbol("," | "{" | ")"));
         let inner = if counted { Measure::Of(self.aggregate("count", Aggregation::Count, at)?) } else { self.sum()? };
         let Measure::Of(aggregate) = &inner else {
             return Err(ExprError::new(at, format!("`{word}` takes one aggregation")).help(HELP));

@@ -107,7 +107,7 @@ impl WindowJudge {
 
     /// What was measured in the seconds in which the `while` of a threshold held.
     pub(super) fn held(&self, name: &str) -> Option<RunData> {
-        Some(merged(&self.rule(name)?.buckets))
+        Some(self.rule(name)?.window.merged())
     }
 
     /// The time since the start of the run.
@@ -135,8 +135,7 @@ pub(super) fn not_held(report: ThresholdReport) -> ThresholdReport {
 struct Rule {
     threshold: Threshold,
     needs: Needs,
-    /// The window; without `over`, one bucket with the run so far.
-    buckets: VecDeque<RunData>,
+    window: Window,
     /// The last readings of the gauges that its `while` names.
     readings: BTreeMap<Name, f64>,
     /// Since when it is breached without a break.
@@ -150,7 +149,7 @@ impl Rule {
         Self {
             threshold: threshold.clone(),
             needs: Needs::of(&[threshold]),
-            buckets: VecDeque::new(),
+            window: Window::new(threshold.over),
             readings: BTreeMap::new(),
             since: None,
             latest: None,
@@ -162,12 +161,12 @@ impl Rule {
         if self.breach.is_some() || !self.counts(second) {
             return None;
         }
-        let full = self.add(self.needs.strip(second, length));
+        let full = self.window.add(self.needs.strip(second, length));
         let at_the_end = self.threshold.over.is_none() && !self.threshold.abort_on_fail;
         if !full || at_the_end || elapsed < self.threshold.delay_abort_eval {
             return None;
         }
-        let data = merged(&self.buckets);
+        let data = self.window.merged();
         let evidence = Evidence { data: &data, history, windows: None, clock_steps: 0 };
         let report = judge(&self.threshold, &evidence);
         if report.result != ThresholdResult::Fail {
@@ -183,7 +182,7 @@ impl Rule {
         self.latest = Some(report.clone());
         let reason = sentence(&self.threshold, &report);
         self.breach = Some(Breach { at: elapsed, report });
-        self.buckets.clear();
+        self.window.clear();
         self.threshold.abort_on_fail.then(|| Abort { threshold: self.threshold.name.clone(), reason })
     }
 
@@ -197,10 +196,33 @@ impl Rule {
         }
         gauges::holds(held, &|name| self.readings.get(name).copied()).unwrap_or(false)
     }
+}
+
+/// The last seconds, or all of them.
+#[derive(Debug)]
+pub(super) struct Window {
+    over: Option<Duration>,
+    /// Without `over`, one bucket with the run so far.
+    buckets: VecDeque<RunData>,
+}
+
+impl Window {
+    pub(super) fn new(over: Option<Duration>) -> Self {
+        Self { over, buckets: VecDeque::new() }
+    }
+
+    /// What is in it.
+    pub(super) fn merged(&self) -> RunData {
+        merged(&self.buckets)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.buckets.clear();
+    }
 
     /// Adds a second; whether the window is full.
-    fn add(&mut self, second: RunData) -> bool {
-        let Some(over) = self.threshold.over else {
+    pub(super) fn add(&mut self, second: RunData) -> bool {
+        let Some(over) = self.over else {
             self.append(second, Duration::MAX);
             return true;
         };

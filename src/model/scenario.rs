@@ -16,7 +16,8 @@ pub use step::{
     Retry, Step, Until,
 };
 pub use target::{
-    BaseUrl, ClassifyRule, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec, StatusMatch, Target,
+    BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec,
+    StatusMatch, Target, TlsOptions,
 };
 
 use super::{Name, expr::Threshold, metric::CustomMetric, schedule::ScheduleSpec};

@@ -104,6 +104,7 @@ const PURE: &[&str] = &[
     "schedule",
     "judge",
     "config",
+    "http/h1/",
     "http/streaming",
     "load/plan",
     "load/report",
