@@ -10,6 +10,7 @@ mod each;
 mod group;
 mod host;
 mod load;
+mod metric;
 mod scenario;
 mod schedule;
 mod stats;

@@ -6,6 +6,7 @@ mod alerts;
 mod data;
 mod group;
 mod load;
+mod metric;
 mod scenario;
 mod step;
 mod target;
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, data::*, group::*, load::*, scenario::*, step::*, target::*, whole::*, words::*};
+pub(crate) use self::{alerts::*, data::*, group::*, load::*, metric::*, scenario::*, step::*, target::*, whole::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

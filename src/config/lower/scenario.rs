@@ -19,13 +19,14 @@ use super::{
 use crate::{
     config::{
         check::short,
-        hints, raw,
+        expr, hints, raw,
         tree::{Node, Value},
     },
     model::{
         Name,
         expr::Threshold,
-        scenario::{Constants, Group, Intent, Repeat, Scenario, Target},
+        metric::CustomMetric,
+        scenario::{Constants, Group, Intent, RecoverySpec, Repeat, Scenario, Target},
         settings::{DaemonSettings, Policy},
     },
 };
@@ -47,6 +48,7 @@ struct Conditions {
     thresholds: Vec<Threshold>,
     valid_if: Vec<Threshold>,
     require: Vec<Threshold>,
+    recovery: Option<RecoverySpec>,
 }
 
 impl Lower<'_> {
@@ -132,14 +134,15 @@ impl Lower<'_> {
         let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
         let mut of_hooks = captures.clone();
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
-        let unknown = Measured { target: target.as_deref(), steps: Vec::new(), dimensions: None };
+        let unknown = Measured { target: target.as_deref(), steps: Vec::new(), dimensions: None, custom: &[] };
         let sustain = self.sustain(at, raw, &unknown);
         let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
         let (groups, arrangement) = self.groups(&common);
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
-        let conditions = self.conditions(at, raw, target.as_deref(), &groups, repeat);
+        let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
+        let conditions = self.conditions(at, raw, target.as_deref(), &groups, repeat, &metrics);
         let target = target?;
         if groups.is_empty() {
             return None;
@@ -164,6 +167,8 @@ impl Lower<'_> {
             data: around.feeds.clone(),
             thresholds: conditions.thresholds,
             valid_if: conditions.valid_if,
+            metrics,
+            recovery: conditions.recovery,
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
@@ -186,12 +191,13 @@ impl Lower<'_> {
         target: Option<&Target>,
         groups: &[Arc<Group>],
         repeat: Repeat,
+        custom: &[CustomMetric],
     ) -> Conditions {
         let overload = matches!(raw.intent, Some(raw::Intent::Overload));
         let steps = groups.iter().flat_map(|group| group.steps()).map(|step| step.name.clone()).collect();
         // Of groups that could not be read nothing is known.
         let dimensions = (!groups.is_empty()).then(|| dimensions::of(groups, repeat));
-        let measured = Measured { target, steps, dimensions };
+        let measured = Measured { target, steps, dimensions, custom };
         let nature = Nature::of(groups, overload);
         let mut thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, &measured);
         if let Some(page) = &raw.runbook {
@@ -201,10 +207,12 @@ impl Lower<'_> {
             }
         }
         self.cleared(at, raw, &thresholds);
+        let recovery = self.recovery(&at.key("recovery"), raw.recovery.as_ref(), groups, &measured);
+        thresholds.extend(recovery.as_ref().map(expr::recovery_threshold));
         let load = groups.first().map(|group| &group.load);
         let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), load, &measured);
         let require = self.require(&at.key("require"), raw.require.as_ref(), &measured);
-        Conditions { thresholds, valid_if, require }
+        Conditions { thresholds, valid_if, require, recovery }
     }
 
     /// Says what is left of the thresholds of `defaults:` where a scenario clears them.

@@ -51,6 +51,8 @@ impl Run {
         let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
         let findings = self.findings.borrow().clone();
         (summary.limit, summary.search) = (findings.limit, findings.search);
+        summary.measured = report::measured(&ledger, &judged);
+        summary.environment = Some(judging::environment());
         // By a clock that nobody sets.
         summary.duration_s = seconds;
         let conclusion = Conclusion {
