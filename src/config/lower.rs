@@ -94,6 +94,12 @@ impl At {
         Self { file: self.file, path }
     }
 
+    /// The map or list that it stands in.
+    fn parent(&self) -> Option<Self> {
+        let (_, path) = self.path.split_last()?;
+        Some(Self { file: self.file, path: path.to_vec() })
+    }
+
     /// An item of a list, or the value itself where it stands alone.
     fn item(&self, index: Option<usize>) -> Self {
         index.map_or_else(|| self.clone(), |index| self.index(index))
@@ -142,7 +148,8 @@ pub(crate) fn lower(
     let constants = Constants(std::sync::Arc::default());
     let known = BTreeMap::new();
     let redactor = Redactor::default();
-    let mut lower = Lower { sources, files, around, lost, problems, constants, redactor, known, fields: BTreeMap::new() };
+    let mut lower =
+        Lower { sources, files, around, lost, problems, constants, redactor, known, fields: BTreeMap::new() };
     lower.constants();
     let daemon = lower.daemon();
     let policy = lower.policy(host);

@@ -81,7 +81,12 @@ pub(crate) fn environment(
 /// Notes targets and scenarios of an environment that the file does not have.
 fn strangers(environment: &Node, trees: &[(usize, Node)], problems: &mut Problems) {
     for section in ["targets", "scenarios"] {
-        let known: Vec<&str> = trees.iter().filter_map(|(_, tree)| tree.get(section)).flat_map(Node::entries).map(|entry| entry.key.as_str()).collect();
+        let known: Vec<&str> = trees
+            .iter()
+            .filter_map(|(_, tree)| tree.get(section))
+            .flat_map(Node::entries)
+            .map(|entry| entry.key.as_str())
+            .collect();
         for entry in environment.get(section).map(Node::entries).unwrap_or_default() {
             if !known.contains(&entry.key.as_str()) {
                 let singular = section.trim_end_matches('s');
@@ -122,7 +127,8 @@ fn lay_into(map: &mut Node, entry: &Entry) {
 /// Merges `defaults:` of the main file into every scenario; a scenario's own key wins.
 pub(crate) fn defaults(trees: &mut [(usize, Node)], problems: &mut Problems) {
     let Some(defaults) = trees.first().and_then(|(_, main)| main.get("defaults")).cloned() else { return };
-    let scenarios: usize = trees.iter().filter_map(|(_, tree)| tree.get("scenarios")).map(|node| node.entries().len()).sum();
+    let scenarios: usize =
+        trees.iter().filter_map(|(_, tree)| tree.get("scenarios")).map(|node| node.entries().len()).sum();
     if count(&defaults).saturating_mul(scenarios) > MAX_MERGED {
         let message = format!("`defaults` in {scenarios} scenarios come to more than {MAX_MERGED} values");
         problems.error(Some(defaults.locate(&[])), message, "write less of it into `defaults`");

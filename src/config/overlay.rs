@@ -107,7 +107,11 @@ impl Overlay<'_> {
             if strict {
                 let span = self.argument(option, &value);
                 let (why, help) = why;
-                self.problems.error(Some(span), format!("scenario `{name}` {why}, which {option} does not apply to"), help);
+                self.problems.error(
+                    Some(span),
+                    format!("scenario `{name}` {why}, which {option} does not apply to"),
+                    help,
+                );
             }
         }
     }
@@ -166,7 +170,9 @@ fn place(scenario: &Node, option: &str) -> Result<Vec<&'static str>, (String, &'
         return Err(("has no executor".to_owned(), "write one"));
     };
     match key_of(executor, option, load) {
-        Some("duration") if load.get("duration").is_none() && scenario.get("duration").is_some() => Ok(vec!["duration"]),
+        Some("duration") if load.get("duration").is_none() && scenario.get("duration").is_some() => {
+            Ok(vec!["duration"])
+        }
         Some(key) => Ok(vec!["load", key]),
         None => {
             let help = match executor.as_str() {

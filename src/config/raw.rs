@@ -17,7 +17,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, data::*, group::*, load::*, metric::*, scenario::*, step::*, target::*, whole::*, words::*};
+pub(crate) use self::{
+    alerts::*, data::*, group::*, load::*, metric::*, scenario::*, step::*, target::*, whole::*, words::*,
+};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -43,7 +43,8 @@ impl Lower<'_> {
     /// What templates may use of it: the fields of each feed; `None` for one that could not be read.
     pub(super) fn fields(&self, at: &At, feeds: &Feeds) -> BTreeMap<String, Option<BTreeSet<String>>> {
         let names = self.node(at).map(|node| node.entries()).unwrap_or_default();
-        let fields = |feed: &Arc<Feed>| feed.rows.iter().filter_map(Json::as_object).flat_map(Map::keys).cloned().collect();
+        let fields =
+            |feed: &Arc<Feed>| feed.rows.iter().filter_map(Json::as_object).flat_map(Map::keys).cloned().collect();
         names.iter().map(|entry| (entry.key.clone(), feeds.get(entry.key.as_str()).map(fields))).collect()
     }
 
@@ -106,7 +107,9 @@ impl Lower<'_> {
         let rows = match kind.as_str() {
             "json" => match serde_json::from_str::<Json>(text) {
                 Ok(Json::Array(rows)) => Ok(rows),
-                Ok(_) => Err(("it holds no list".to_owned(), "write a list of maps: `[{\"q\": \"a\"}, {\"q\": \"b\"}]`")),
+                Ok(_) => {
+                    Err(("it holds no list".to_owned(), "write a list of maps: `[{\"q\": \"a\"}, {\"q\": \"b\"}]`"))
+                }
                 Err(error) => Err((format!("line {}: it is not JSON", error.line()), "check it with `jq . FILE`")),
             },
             "tsv" => of_csv(text, b'\t'),

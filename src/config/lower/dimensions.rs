@@ -46,7 +46,8 @@ pub(super) fn of(groups: &[Arc<Group>], repeat: Repeat) -> Dimensions {
                     ("race", spec.race),
                     ("bystander", spec.bystanders),
                 ];
-                let parts: Vec<&str> = parts.into_iter().filter_map(|(part, count)| (count > 0).then_some(part)).collect();
+                let parts: Vec<&str> =
+                    parts.into_iter().filter_map(|(part, count)| (count > 0).then_some(part)).collect();
                 named(&mut found, "part", &parts);
                 if spec.per_user.is_some() {
                     found.insert("user".to_owned(), Values::Any);
@@ -109,7 +110,10 @@ impl Lower<'_> {
             let known: Vec<&str> = tags.iter().copied().chain(crate::judge::SELECTORS).collect();
             let help = match hints::nearest(tag, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("a request has no tag `{tag}`: write `tags: {{{tag}: …}}` in a step, or one of {}", known.join(", ")),
+                None => format!(
+                    "a request has no tag `{tag}`: write `tags: {{{tag}: …}}` in a step, or one of {}",
+                    known.join(", ")
+                ),
             };
             self.text_error(at, find(tag), format!("`{tag}` is not a selector"), help);
         }
@@ -126,17 +130,20 @@ impl Lower<'_> {
                 continue;
             };
             let Pattern::Is(value) = &selector.value else { continue };
+            // Behind its dimension: `5` stands in `p95` too.
+            let behind = find(dimension);
+            let place = threshold.source[behind..].find(&**value).map_or(behind, |offset| behind + offset);
             let message = format!("there is no {dimension} `{value}` in this scenario");
             match values {
                 Values::Named(names) if !names.contains(&**value) => {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let help = hints::did_you_mean(value, &names, &format!("{dimension}s"));
-                    self.text_error(at, find(value), message, help);
+                    self.text_error(at, place, message, help);
                 }
                 Values::Numbered(count) if !["first", "last"].contains(&&**value) => {
                     if !value.parse::<u64>().is_ok_and(|number| (1..=*count).contains(&number)) {
                         let help = format!("they are numbered: write 1 to {count}, `first` or `last`");
-                        self.text_error(at, find(value), message, help);
+                        self.text_error(at, place, message, help);
                     }
                 }
                 _ => {}

@@ -48,6 +48,10 @@ impl Lower<'_> {
                 .collect();
         }
         for (index, one) in out.iter().enumerate() {
+            if raw.is_some() && self.section("scenarios").contains(&one.name.as_str()) {
+                let message = format!("`for_each` makes a scenario `{}`, and there is one already", short(&one.name));
+                self.key_error(at, message, "rename one of them");
+            }
             if out[..index].iter().any(|other| other.name == one.name) {
                 let help = "write values that differ in letters or digits: they become part of the name";
                 self.key_error(at, format!("`for_each` makes two scenarios `{}`", short(&one.name)), help);

@@ -7,7 +7,7 @@ use super::{
     load::{Within, length_of},
 };
 use crate::{
-    config::{hints, raw},
+    config::{hints, raw, tree::Value},
     model::{
         expr::Threshold,
         labels::Labels,
@@ -57,10 +57,12 @@ impl Lower<'_> {
     fn written_groups<'a>(&mut self, common: &Common<'a>) -> (Vec<Written<'a>>, Arrangement) {
         let (at, raw) = (common.at, common.raw);
         let there = |key: &str, read: bool| read || self.node(&at.key(key)).is_some();
+        // `users: 10` is another slip, which has been noted.
+        let users = self.node(&at.key("users")).is_some_and(|node| matches!(node.value, Value::Map(_)));
         let keys = [
             ("load", there("load", raw.load.is_some())),
             ("phases", there("phases", raw.phases.is_some())),
-            ("users", there("users", raw.users.is_some())),
+            ("users", users),
         ];
         let keys: Vec<&str> = keys.into_iter().filter_map(|(key, there)| there.then_some(key)).collect();
         match keys.as_slice() {
@@ -68,6 +70,10 @@ impl Lower<'_> {
                 let name = Self::last_key(at);
                 let help = "write `load: {executor: probe}` for a single check";
                 self.key_error(at, format!("`load` is missing in scenario `{name}`"), help);
+                if ["steps", "tasks", "acquire"].iter().all(|key| self.node(&at.key(key)).is_none()) {
+                    let help = "write `steps: [{get: /health}]`";
+                    self.key_error(at, format!("`steps` is missing in scenario `{name}`"), help);
+                }
             }
             [first, second, ..] => {
                 let help =

@@ -31,8 +31,11 @@ impl Lower<'_> {
             self.identifier(&at, name, "a metric");
             if METRICS.contains(&name.as_str()) {
                 self.key_error(&at, format!("`{name}` is a metric of Plimsoll's own"), "choose another name");
-            } else if figures.iter().any(|figure| **figure == **name) {
+                continue;
+            }
+            if figures.iter().any(|figure| **figure == **name) {
                 self.key_error(&at, format!("`{name}` is a figure of the target"), "choose another name");
+                continue;
             }
             if let Some(kind) = self.metric(&at, raw) {
                 out.push(CustomMetric { name: name.as_str().into(), kind });

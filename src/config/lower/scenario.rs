@@ -111,7 +111,7 @@ impl Lower<'_> {
         let mut seen = BTreeSet::new();
         let at = At::root(0).key("scenarios");
         for scenario in scenarios {
-            if !seen.insert(&scenario.name) && self.section("scenarios").iter().all(|name| **name != *scenario.name) {
+            if !seen.insert(&scenario.name) && !self.section("scenarios").contains(&&*scenario.name) {
                 let message = format!("`for_each` makes two scenarios `{}`", scenario.name);
                 self.key_error(&at, message, "rename one of the scenarios that it stands in");
             }
@@ -262,13 +262,7 @@ impl Lower<'_> {
     }
 
     /// The scenario's target: named, or the only one there is.
-    fn target_of(
-        &mut self,
-        at: &At,
-        raw: &raw::Scenario,
-        one: &Combination,
-        targets: &Targets,
-    ) -> Option<Arc<Target>> {
+    fn target_of(&mut self, at: &At, raw: &raw::Scenario, one: &Combination, targets: &Targets) -> Option<Arc<Target>> {
         let names = self.section("targets");
         let written = raw.target.as_ref().map(|name| (name.clone(), at.key("target")));
         match one.target.clone().or(written) {

@@ -300,6 +300,15 @@ impl Lower<'_> {
         }
     }
 
+    /// Where a threshold names something: in its condition, or in its `while`.
+    fn place_of(at: &At, threshold: &Threshold, name: &str) -> (At, usize) {
+        let held = threshold.only_while.as_ref().and_then(|held| held.source.find(name));
+        match (threshold.source.find(name), held, at.parent()) {
+            (None, Some(offset), Some(whole)) => (whole.key("while"), offset),
+            (offset, ..) => (at.clone(), offset.unwrap_or_default()),
+        }
+    }
+
     /// Whether the figures, steps and tags that a threshold names exist, and whether its units fit the figures'.
     pub(super) fn names_exist(&mut self, at: &At, threshold: &Threshold, measured: &Measured<'_>) {
         let find = |name: &str| threshold.source.find(name).unwrap_or_default();
@@ -322,7 +331,8 @@ impl Lower<'_> {
                         METRICS.join(", ")
                     ),
                 };
-                self.text_error(at, find(name), format!("there is no metric `{name}`"), help);
+                let (at, offset) = Self::place_of(at, threshold, name);
+                self.text_error(&at, offset, format!("there is no metric `{name}`"), help);
             }
             let units = figures.iter().cloned().collect();
             if let Err(error) = expr::check_units(threshold, &units) {

@@ -4,9 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use plimsoll::{
     config::{self, Loaded, Overrides},
-    model::scenario::{
-        Arrangement, Arrivals, BurstGap, Executor, FeedEnd, FeedOrder, LevelEnd, SearchVariable, Think,
-    },
+    model::scenario::{Arrangement, Arrivals, BurstGap, Executor, FeedEnd, FeedOrder, LevelEnd, SearchVariable, Think},
 };
 
 use super::options;
@@ -36,7 +34,10 @@ fn executor(load: &str) -> Executor {
 #[test]
 fn loads_have_the_defaults_of_k6_and_locust() {
     let check = |load: &str, shown: &str| assert_eq!(format!("{:?}", executor(load)), shown, "{load}");
-    check("shared-iterations, vus: 5, iterations: 100", "SharedIterations { vus: 5, iterations: 100, max_duration: 600s }");
+    check(
+        "shared-iterations, vus: 5, iterations: 100",
+        "SharedIterations { vus: 5, iterations: 100, max_duration: 600s }",
+    );
     check("constant-vus, vus: 5, duration: 1m", "ConstantVus { vus: 5, duration: 60s }");
     check(
         "ramping-vus, stages: [{duration: 1m, target: 50}, {duration: 0s, target: 0}]",
@@ -63,9 +64,9 @@ fn loads_have_the_defaults_of_k6_and_locust() {
         let gap = BurstGap::Every(Duration::from_secs(10));
         assert_eq!(burst, Executor::Burst { size: 20, repeat: bursts, gap }, "{duration}");
     }
-    let Executor::RampingArrivalRate { start_rate, stages, arrivals } =
-        executor("ramping-arrival-rate, arrivals: poisson, stages: [{duration: 1m, target: 60/m}, {duration: 1m, target: 0/s}]")
-    else {
+    let Executor::RampingArrivalRate { start_rate, stages, arrivals } = executor(
+        "ramping-arrival-rate, arrivals: poisson, stages: [{duration: 1m, target: 60/m}, {duration: 1m, target: 0/s}]",
+    ) else {
         panic!("a ramp")
     };
     let rates: Vec<f64> = stages.iter().map(|stage| stage.target.per_second()).collect();
@@ -177,7 +178,10 @@ fn groups_and_their_words_become_the_model() {
     let each = of("each-mi-stral-other");
     assert_eq!(each.constants.0["model"], "mi/stral");
     let rows = &each.data["rows"];
-    assert_eq!((rows.order, rows.on_end, rows.rows[1]["q"].as_str()), (FeedOrder::Shuffle, FeedEnd::Stop, Some("b, c")));
+    assert_eq!(
+        (rows.order, rows.on_end, rows.rows[1]["q"].as_str()),
+        (FeedOrder::Shuffle, FeedEnd::Stop, Some("b, c"))
+    );
     assert_ne!(each.config_hash, of("each-llama2-other").config_hash);
     assert_eq!(each.thresholds[0].source.as_ref(), "p95(latency) < 9s", "its own, not that of the defaults");
 }
@@ -252,8 +256,8 @@ fn the_vocabulary_is_accepted() {
     fs::write(dir.path().join("k.pem"), "-----BEGIN PRIVATE KEY-----\n").expect("writable");
     fs::write(dir.path().join("smtp"), "secret").expect("writable");
     let mut options = options(&dir.path().join("plimsoll.yaml"));
-    options.env.insert("OLLAMA_TOKEN".into(), "token".into());
-    let set = vec![("secrets.smtp.from_file".into(), "smtp".into())];
+    options.env.insert("OLLAMA_TOKEN".into(), "value-of-token".into());
+    let set = vec![("secrets.smtp.from_file".into(), dir.path().join("smtp").display().to_string())];
     let overrides = Overrides { set, ..Overrides::default() };
     let loaded = config::load_with(&options, &overrides, None).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(loaded.settings.scenarios.len(), 15);

@@ -66,7 +66,7 @@ impl Lower<'_> {
         let levels = match &raw.vus {
             Some(raw::Vus::Levels(levels)) => levels.clone(),
             Some(raw::Vus::One(users)) => {
-                let help = format!("write `vus: [1, 5, {users}]`, or `executor: constant-vus`");
+                let help = "write `vus: [1, 5, 10]`, or `executor: constant-vus`";
                 self.error(&at, format!("`vus: {users}` is one level: stepped-vus goes from one to the next"), help);
                 vec![*users]
             }
