@@ -36,7 +36,7 @@ use super::{
     user::{Shared, Turn},
 };
 use crate::{
-    http::dial::Dialer,
+    http::{dial::Dialer, tls::Tls},
     judge::{History, WindowJudge},
     measure::data::RunData,
     model::{
@@ -228,6 +228,10 @@ struct Run {
     /// Of the stage of a search, what was measured so far.
     stage: RefCell<Option<RunData>>,
     findings: RefCell<Findings>,
+    /// Knows the certificate that the target showed last.
+    tls: RefCell<Option<Tls>>,
+    /// When which end of it was noted.
+    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
 
 /// What executors found that look for something.
@@ -260,6 +264,8 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            tls: RefCell::default(),
+            certificate: Cell::new(None),
             request,
         }
     }
@@ -271,6 +277,7 @@ impl Run {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
+        self.tls.replace(dialer.tls());
         let readings = dialer.another();
         let hooks = self.shared(&scenario.groups[0], Stop::default(), Connections::PerVu, dialer.another());
         let groups = scenario
@@ -407,6 +414,9 @@ impl Run {
         let walled = now.wall.duration_since(before.wall).as_secs_f64();
         if (walled - elapsed.as_secs_f64()).abs() > CLOCK_STEP.as_secs_f64() {
             self.clock_steps.set(self.clock_steps.get() + 1);
+        }
+        if self.measuring.get() {
+            self.note_certificate();
         }
         let Taken { judged: mut data, outside } = self.recorder.take();
         self.earlier.borrow_mut().merge(&outside);
