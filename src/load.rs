@@ -3,11 +3,15 @@
 //! A run owns its thread, its runtime, its connections and its counts; nothing is shared in the hot path but the
 //! [`gate`], which every request of every run passes.
 
+mod admit;
 pub mod answer;
 pub mod executor;
+pub mod fake;
+mod flow;
 pub mod gate;
 pub mod judging;
 pub mod pacer;
+pub mod perform;
 pub mod plan;
 pub mod poller;
 pub mod pool;

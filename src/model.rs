@@ -4,6 +4,7 @@ pub mod address;
 pub mod clock;
 pub mod expr;
 pub mod jsonpath;
+pub mod labels;
 pub mod outcome;
 pub mod run;
 pub mod scenario;

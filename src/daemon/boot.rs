@@ -98,9 +98,9 @@ fn metric_facts(scenario: &Scenario, schedule: &str) -> ScenarioFacts {
     ScenarioFacts {
         name: scenario.name.clone(),
         target: scenario.target.name.clone(),
-        steps: scenario.steps.iter().map(|step| step.name.clone()).collect(),
+        steps: scenario.steps().map(|step| step.name.clone()).collect(),
         thresholds: scenario.thresholds.iter().map(|threshold| threshold.name.clone()).collect(),
-        executor: scenario.load.executor.as_str().into(),
+        executor: scenario.executor().into(),
         intent: if scenario.intent == Intent::Overload { "overload" } else { "normal" }.into(),
         owner: scenario.owner.clone().unwrap_or_else(|| Name::from("")),
         schedule: schedule.into(),

@@ -36,6 +36,7 @@ pub fn start(
                 run_id: "idle".into(),
                 vu: 0,
                 iteration: 0,
+                identity: 0,
                 n: 0,
                 captures: BTreeMap::new(),
                 seed: scenario.seed,

@@ -98,7 +98,7 @@ impl Control {
             description: known.scenario.description.clone(),
             target: known.scenario.target.name.clone(),
             url: known.scenario.target.base.to_string(),
-            executor: known.scenario.load.executor.as_str().into(),
+            executor: known.scenario.executor().into(),
             schedule: known.schedule.clone(),
             last: known.history.previous.as_ref().map(RunView::from),
             next_run: next_run.filter(|_| self.paused.is_none()),

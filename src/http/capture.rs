@@ -18,6 +18,7 @@ pub fn find(capture: &Capture, view: &ResponseView<'_>) -> Result<Option<serde_j
         CaptureFrom::Header(name) => {
             view.headers.get(name).and_then(|value| value.to_str().ok()).map(|text| clip(text).into())
         }
+        CaptureFrom::Cookie(name) => cookie(view, name).map(|text| clip(text).into()),
         CaptureFrom::Regex { regex, group } => {
             let text = String::from_utf8_lossy(view.body);
             regex.captures(&text).and_then(|found| found.get(*group)).map(|found| clip(found.as_str()).into())
@@ -35,15 +36,23 @@ pub fn find(capture: &Capture, view: &ResponseView<'_>) -> Result<Option<serde_j
 
 /// Whether it looks into the body.
 pub fn needs_body(capture: &Capture) -> bool {
-    !matches!(capture.from, CaptureFrom::Header(_))
+    !matches!(capture.from, CaptureFrom::Header(_) | CaptureFrom::Cookie(_))
 }
 
 fn place(capture: &Capture) -> String {
     match &capture.from {
         CaptureFrom::Json(path) => format!("no {path} in the body"),
         CaptureFrom::Header(name) => format!("no header {name}"),
+        CaptureFrom::Cookie(name) => format!("no cookie {name} is set"),
         CaptureFrom::Regex { regex, group } => format!("no group {group} of /{regex}/ in the body"),
     }
+}
+
+/// The value of the last `Set-Cookie` of that name.
+fn cookie<'a>(view: &ResponseView<'a>, name: &str) -> Option<&'a str> {
+    let set = view.headers.get_all(::http::header::SET_COOKIE).iter().rev();
+    let mut pairs = set.filter_map(|value| value.to_str().ok()?.split(';').next()?.split_once('='));
+    pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
 }
 
 fn clip(text: &str) -> &str {

@@ -115,26 +115,16 @@ mod tests {
     use crate::{
         judge::parse_expect,
         model::{
-            scenario::{BodySpec, RequestSpec},
+            scenario::{Action, RequestSpec},
             template::Template,
         },
     };
 
     fn land(expects: &[&str], status: u16, retry_after: bool) -> String {
+        let request = RequestSpec::new(Method::GET, Template::literal("/"));
         let step = Step {
-            name: "step".into(),
-            request: RequestSpec {
-                method: Method::GET,
-                path: Template::literal("/"),
-                headers: Vec::new(),
-                body: BodySpec::None,
-                timeout: None,
-            },
             expect: expects.iter().map(|expect| parse_expect(expect).expect("parses")).collect(),
-            capture: Vec::new(),
-            continue_on_fail: false,
-            ok: None,
-            think: None,
+            ..Step::new("step", Action::Http(Box::new(request)))
         };
         let mut headers = HeaderMap::new();
         if retry_after {

@@ -1,25 +1,68 @@
 //! A step's request, filled in for one iteration (pure).
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use ::http::{
-    HeaderMap, HeaderValue, Method, Request,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT},
+    HeaderMap, HeaderValue, Method, Request, Uri,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
 };
-use bytes::Bytes;
-use http_body_util::Full;
+use bytes::{Bytes, BytesMut};
 
-use super::scope::Scope;
+use super::{h1::encode, scope::Scope};
 use crate::model::{
-    scenario::{BodySpec, RequestSpec, Target},
+    scenario::{BodySpec, Part, PartData, RequestSpec, Target},
     template::{Template, percent_encode},
 };
 
 /// Sent with every request that names no other.
 pub const AGENT: &str = concat!("plimsoll/", env!("CARGO_PKG_VERSION"));
 
+/// A longer body is not copied behind its head, but sent after it.
+const COPIED_BODY: usize = 8 * 1024;
+
+/// A request, and its bytes on an HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Outgoing {
+    request: Request<Bytes>,
+    /// The head, and the body behind it if it is short.
+    wire: Bytes,
+}
+
+impl Outgoing {
+    /// Puts the bytes of `request` together. Its headers say how long its body is.
+    pub fn new(request: Request<Bytes>) -> Self {
+        let mut wire = encode::head(request.method(), request.uri(), request.headers());
+        if request.body().len() <= COPIED_BODY {
+            wire.reserve_exact(request.body().len());
+            wire.extend_from_slice(request.body());
+        }
+        Self { request, wire: wire.into() }
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// Its path and query.
+    pub fn uri(&self) -> &Uri {
+        self.request.uri()
+    }
+
+    /// All of it.
+    pub fn request(&self) -> &Request<Bytes> {
+        &self.request
+    }
+
+    /// What is sent over HTTP/1.1, in order.
+    pub(super) fn wire(&self) -> [&[u8]; 2] {
+        let body: &[u8] = self.request.body();
+        [&self.wire, if body.len() <= COPIED_BODY { &[] } else { body }]
+    }
+}
+
 /// The request of `spec` to `target` with the variables of `scope`. The error says which part cannot be filled in.
-pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<Request<Full<Bytes>>, String> {
+pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<Outgoing, String> {
     let path = fill(&spec.path, scope).map_err(|why| format!("path: {why}"))?;
     let mut headers = HeaderMap::with_capacity(target.headers.len() + spec.headers.len() + 4);
     let host = HeaderValue::try_from(target.base.authority()).map_err(|error| format!("host: {error}"))?;
@@ -27,7 +70,7 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     let (body, kind) = body(&spec.body, scope)?;
     if let Some(kind) = kind {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CONTENT_TYPE, kind);
     }
     for (name, template) in target.headers.iter().chain(&spec.headers) {
         headers.insert(name, header(name, template, scope)?);
@@ -35,14 +78,17 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     if !body.is_empty() || spec.method == Method::POST || spec.method == Method::PUT || spec.method == Method::PATCH {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Err("header transfer-encoding: a body is sent in one piece, with its length".to_owned());
+    }
     let uri = format!("{}{path}", target.base.prefix);
     let mut request = Request::builder()
         .method(&spec.method)
         .uri(uri.as_str())
-        .body(Full::new(body))
+        .body(body)
         .map_err(|error| format!("path `{uri}`: {error}"))?;
     *request.headers_mut() = headers;
-    Ok(request)
+    Ok(Outgoing::new(request))
 }
 
 fn fill(template: &Template, scope: &Arc<Scope>) -> Result<String, String> {
@@ -60,14 +106,18 @@ fn header(name: &HeaderName, template: &Template, scope: &Arc<Scope>) -> Result<
     Ok(value)
 }
 
-fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<&'static str>), String> {
+fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<HeaderValue>), String> {
     Ok(match spec {
         BodySpec::None => (Bytes::new(), None),
         BodySpec::Raw(bytes) => (bytes.clone(), None),
         BodySpec::Text(template) => (fill(template, scope).map_err(|why| format!("body: {why}"))?.into(), None),
         BodySpec::Json(template) => {
             let json = template.render(&scope.value()).map_err(|error| format!("json: {}", error.message))?;
-            (json, Some("application/json"))
+            (json, Some(HeaderValue::from_static("application/json")))
+        }
+        BodySpec::Multipart(parts) => {
+            let (body, kind) = multipart(parts, scope)?;
+            (body, Some(kind))
         }
         BodySpec::Form(fields) => {
             let mut text = String::new();
@@ -80,7 +130,36 @@ fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<&'static s
                 let value = fill(template, scope).map_err(|why| format!("form field {name}: {why}"))?;
                 percent_encode(&value, &mut text);
             }
-            (text.into(), Some("application/x-www-form-urlencoded"))
+            (text.into(), Some(HeaderValue::from_static("application/x-www-form-urlencoded")))
         }
     })
+}
+
+/// RFC 7578. Names were checked when the configuration was loaded: they hold no quotes and no control characters.
+fn multipart(parts: &[Part], scope: &Arc<Scope>) -> Result<(Bytes, HeaderValue), String> {
+    let boundary = format!("plimsoll-{}", uuid::Uuid::new_v4().simple());
+    let mut body = BytesMut::new();
+    for part in parts {
+        let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"", part.name);
+        if let Some(name) = &part.file_name {
+            let _ = write!(head, "; filename=\"{name}\"");
+        }
+        if let Some(kind) = &part.content_type {
+            let _ = write!(head, "\r\nContent-Type: {kind}");
+        }
+        head.push_str("\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        match &part.data {
+            PartData::File(bytes) => body.extend_from_slice(bytes),
+            PartData::Text(template) => {
+                let text = fill(template, scope).map_err(|why| format!("multipart field {}: {why}", part.name))?;
+                body.extend_from_slice(text.as_bytes());
+            }
+        }
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    let kind =
+        HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}")).expect("a boundary is plain text");
+    Ok((body.freeze(), kind))
 }

@@ -18,6 +18,8 @@ pub struct Scope {
     pub vu: u64,
     /// Of this user.
     pub iteration: u64,
+    /// Which of the scenario's identities it takes.
+    pub identity: u64,
     /// Over the whole run.
     pub n: u64,
     /// Kept of earlier answers.
@@ -57,7 +59,8 @@ impl Scope {
     /// The value of a name; captures hide nothing, since configuration refuses captures named like a built-in.
     pub fn get(&self, name: &str) -> Option<serde_json::Value> {
         Some(match name {
-            "vu" | "identity" => self.vu.into(),
+            "vu" => self.vu.into(),
+            "identity" => self.identity.into(),
             "iteration" => self.iteration.into(),
             "n" => self.n.into(),
             "run_id" => (*self.run_id).into(),
@@ -104,6 +107,7 @@ mod tests {
             run_id: "r1".into(),
             vu: 3,
             iteration: 2,
+            identity: 3,
             n: 12,
             captures: BTreeMap::from([("cid".into(), serde_json::json!("c-9"))]),
             seed: 1,

@@ -9,6 +9,7 @@ use crate::{
     measure::data::{RunData, Sample, SeriesKey, StatPoint},
     model::{
         Name,
+        labels::Labels,
         outcome::{Classified, DropReason, Outcome},
         run::{OutcomeCounts, RunSummary, StatSummary, ThresholdReport, ThresholdResult, TimeStats, Verdict},
         units::Unit,
@@ -16,7 +17,10 @@ use crate::{
 };
 
 pub(super) fn record(data: &mut RunData, step: &str, group: Option<(&str, &str)>, end: (Outcome, &str, u16), ms: u64) {
-    let key = SeriesKey { step: step.into(), group: group.map(|(name, value)| (name.into(), value.into())) };
+    let key = SeriesKey {
+        step: step.into(),
+        labels: group.map_or_else(Labels::default, |(name, value)| Labels::one(name, value)),
+    };
     let latency = Duration::from_millis(ms);
     let sample = Sample {
         class: Classified { outcome: end.0, reason: end.1.into() },
@@ -55,8 +59,9 @@ fn run() -> RunData {
     }
     (0..2).for_each(|_| data.drop_one(DropReason::MaxInFlight));
     data.drop_one(DropReason::Generator);
-    data.iterations.completed = 127;
-    data.iteration_time.record(Duration::from_secs(3));
+    let iterations = data.iterations.entry(Labels::default()).or_default();
+    iterations.counts.completed = 127;
+    iterations.time.record(Duration::from_secs(3));
     for n in 0..40_u32 {
         let point = |value: f64| StatPoint { at: f64::from(n), value };
         data.stats.entry("memory".into()).or_default().push(point(1e9 + 1e6 * f64::from(n)));
@@ -430,13 +435,22 @@ fn implicit_thresholds_hold_until_an_outcome_is_named() {
 #[test]
 fn a_generator_is_trusted_until_it_was_late() {
     use crate::model::{
-        scenario::{Connections, Executor, Load},
+        scenario::{Arrivals, Connections, Executor, Load},
         units::Rate,
     };
-    let load =
-        |executor| Load { executor, max_in_flight: 1, connections: Connections::PerVu, graceful_stop: Duration::ZERO };
+    let load = |executor| Load {
+        executor,
+        max_in_flight: 1,
+        connections: Connections::PerVu,
+        graceful_stop: Duration::ZERO,
+        identities: None,
+    };
     let slow = Rate { count: 30.0, per: Duration::from_mins(1) };
-    let slow = load(Executor::ConstantArrivalRate { rate: slow, duration: Duration::from_mins(1) });
+    let slow = load(Executor::ConstantArrivalRate {
+        rate: slow,
+        duration: Duration::from_mins(1),
+        arrivals: Arrivals::Uniform,
+    });
     assert_eq!(&*default_valid_if(&slow)[1].source, "p99(send_lag) <= 200ms");
     let valid_if = default_valid_if(&load(Executor::Probe { attempts: 1 }));
     assert_eq!(&*valid_if[1].source, "p99(send_lag) <= 50ms");

@@ -24,9 +24,9 @@ pub(super) fn series<'a>(data: &'a RunData, aggregate: &'a Aggregate) -> impl It
 }
 
 fn selects(selector: &Selector, end: Option<&str>, key: &SeriesKey) -> bool {
-    let value = match (&selector.by, &key.group) {
-        (Dimension::Step, _) => Some(&key.step),
-        (Dimension::Group(name), Some((dimension, value))) if dimension == name => Some(value),
+    let value = match &selector.by {
+        Dimension::Step => Some(&key.step),
+        Dimension::Group(name) => key.labels.get(name),
         _ => None,
     };
     let found = value.is_some_and(|value| end.map_or_else(|| matches(&selector.value, value), |end| **value == *end));
@@ -39,8 +39,8 @@ fn end(data: &RunData, selector: &Selector) -> Option<String> {
     if !matches!(&**word, "first" | "last") {
         return None;
     }
-    let groups = data.series.keys().filter_map(|key| key.group.as_ref()).filter(|(dimension, _)| dimension == name);
-    let numbers: Option<BTreeSet<u64>> = groups.map(|(_, value)| value.parse().ok()).collect();
+    let values = data.series.keys().filter_map(|key| key.labels.get(name));
+    let numbers: Option<BTreeSet<u64>> = values.map(|value| value.parse().ok()).collect();
     let numbers = numbers?;
     let end = if &**word == "first" { numbers.first() } else { numbers.last() };
     end.map(ToString::to_string)
@@ -103,7 +103,7 @@ pub(super) fn count(data: &RunData, clock_steps: u64, aggregate: &Aggregate) -> 
                 DropReason::ALL.iter().filter(|reason| accepts(aggregate, &Dimension::Reason, reason.as_str()));
             wanted.map(|reason| data.dropped[*reason as usize]).sum()
         }
-        Metric::Iterations => data.iterations.completed,
+        Metric::Iterations => data.all_iterations().counts.completed,
         Metric::SamplesLost => data.samples_lost,
         Metric::ClockSteps => clock_steps,
         _ => return None,
@@ -135,7 +135,7 @@ pub(super) fn times(data: &RunData, aggregate: &Aggregate) -> Option<Hist> {
             sum
         }
         Metric::SendLag => data.send_lag.clone(),
-        Metric::Iteration => data.iteration_time.clone(),
+        Metric::Iteration => data.all_iterations().time,
         _ => return None,
     })
 }

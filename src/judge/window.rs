@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::evaluate::{Evidence, History, judge, sentence};
 use crate::{
-    measure::data::{RunData, Series, StatSeries},
+    measure::data::{Iterations, RunData, Series, StatSeries},
     model::{
         Name,
         expr::{Measure, Metric, Threshold},
@@ -292,13 +292,17 @@ impl Needs {
             timing: if self.timing { series.timing.clone() } else { <_>::default() },
             ..Series::default()
         };
+        let iterations = |all: &Iterations| Iterations {
+            counts: all.counts,
+            time: if self.iteration { all.time.clone() } else { <_>::default() },
+            span: all.span,
+        };
         let stat = |name: &Name| Some((name.clone(), second.stats.get(name)?.clone()));
         let stats: Vec<(Name, StatSeries)> = self.stats.iter().filter_map(stat).collect();
         RunData {
             series: second.series.iter().map(|(key, series)| (key.clone(), keep(series))).collect(),
             dropped: second.dropped,
-            iterations: second.iterations,
-            iteration_time: if self.iteration { second.iteration_time.clone() } else { <_>::default() },
+            iterations: second.iterations.iter().map(|(labels, all)| (labels.clone(), iterations(all))).collect(),
             send_lag: if self.send_lag { second.send_lag.clone() } else { <_>::default() },
             stats: stats.into_iter().collect(),
             window,

@@ -18,12 +18,9 @@ use super::{
     plan::Uniform,
     recorder::{IterationEnd, Recorder},
     stop::{Cause, Stop},
-    user::{Model, Shared},
+    user::{Model, Shared, Turn, User},
 };
-use crate::{
-    http::conn::Conn,
-    model::{clock, outcome::DropReason, scenario::Executor},
-};
+use crate::model::{clock, outcome::DropReason, scenario::Executor};
 
 /// An arrival noticed later than this is dropped rather than sent in a burst after a stall of our own.
 const TOO_LATE: Duration = Duration::from_secs(1);
@@ -32,7 +29,7 @@ const TOO_LATE: Duration = Duration::from_secs(1);
 /// Fails only if the machine has no timer left.
 pub async fn execute(shared: &Rc<Shared>, grace: Duration) -> io::Result<()> {
     let tasks = LocalSet::new();
-    match shared.scenario.load.executor.clone() {
+    match shared.group.load.executor.clone() {
         Executor::Probe { .. } => {
             tasks.run_until(probe(shared, grace)).await;
             Ok(())
@@ -41,9 +38,10 @@ pub async fn execute(shared: &Rc<Shared>, grace: Duration) -> io::Result<()> {
             tasks.run_until(per_vu(shared, u64::from(vus), iterations, together, (max_duration, grace))).await;
             Ok(())
         }
-        Executor::ConstantArrivalRate { rate, duration } => {
+        Executor::ConstantArrivalRate { rate, duration, .. } => {
             tasks.run_until(arrivals(shared, Uniform::new(rate, duration), duration, grace)).await
         }
+        other => unreachable!("{} is refused by the configuration", other.as_str()),
     }
 }
 
@@ -53,7 +51,7 @@ async fn probe(shared: &Rc<Shared>, grace: Duration) {
     let aboard = Flight::board(&flight, shared);
     spawn_local(async move {
         let shared = &aboard.shared;
-        shared.iterate(shared.scope(1, 1), clock::mono(), &mut None, Model::Probe).await;
+        shared.iterate(&Turn::of(1, 1), clock::mono(), &mut User::default(), Model::Probe).await;
     });
     race(cut_after(&shared.stop, grace), flight.all_landed()).await;
 }
@@ -169,15 +167,16 @@ async fn per_vu(
 }
 
 async fn one_user(shared: &Shared, vu: u64, iterations: u64, begun: &Cell<u64>) {
-    let mut kept = None;
+    let mut user = User::default();
     for iteration in 1..=iterations {
         if shared.stop.is_over() {
             return;
         }
         begun.set(begun.get() + 1);
         let intended = if iteration == 1 { shared.started.get() } else { clock::mono() };
-        let scope = shared.scope(vu, iteration);
-        if shared.iterate(scope, intended, &mut kept, Model::Closed).await == IterationEnd::Interrupted {
+        if shared.iterate(&Turn::of(vu, iteration), intended, &mut user, Model::Closed).await
+            == IterationEnd::Interrupted
+        {
             return;
         }
     }
@@ -187,7 +186,7 @@ async fn one_user(shared: &Shared, vu: u64, iterations: u64, begun: &Cell<u64>) 
 #[derive(Debug)]
 struct Slots {
     free: RefCell<BinaryHeap<std::cmp::Reverse<u64>>>,
-    kept: RefCell<Vec<Option<Conn>>>,
+    kept: RefCell<Vec<Option<User>>>,
     iterations: RefCell<Vec<u64>>,
     max: u64,
 }
@@ -208,7 +207,7 @@ impl Slots {
         let number = match slots.free.borrow_mut().pop() {
             Some(std::cmp::Reverse(number)) => number,
             None if (kept.len() as u64) < slots.max => {
-                kept.push(None);
+                kept.push(Some(User::default()));
                 iterations.push(0);
                 kept.len() as u64
             }
@@ -216,7 +215,12 @@ impl Slots {
         };
         let index = number as usize - 1;
         iterations[index] += 1;
-        Some(Slot { number, iteration: iterations[index], kept: kept[index].take(), slots: slots.clone() })
+        Some(Slot {
+            number,
+            iteration: iterations[index],
+            user: kept[index].take().unwrap_or_default(),
+            slots: slots.clone(),
+        })
     }
 }
 
@@ -226,14 +230,14 @@ struct Slot {
     number: u64,
     /// Of this slot.
     iteration: u64,
-    /// Its connection.
-    kept: Option<Conn>,
+    /// What it keeps.
+    user: User,
     slots: Rc<Slots>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.kept.borrow_mut()[self.number as usize - 1] = self.kept.take();
+        self.slots.kept.borrow_mut()[self.number as usize - 1] = Some(std::mem::take(&mut self.user));
         self.slots.free.borrow_mut().push(std::cmp::Reverse(self.number));
     }
 }
@@ -241,7 +245,7 @@ impl Drop for Slot {
 async fn arrivals(shared: &Rc<Shared>, plan: Uniform, duration: Duration, grace: Duration) -> io::Result<()> {
     let pacer = Pacer::new()?;
     let flight = Rc::new(Flight::default());
-    let slots = Slots::new(shared.scenario.load.max_in_flight);
+    let slots = Slots::new(shared.group.load.max_in_flight);
     let start = clock::mono();
     shared.started.set(start);
     for index in 0..plan.total() {
@@ -284,7 +288,7 @@ async fn arrivals(shared: &Rc<Shared>, plan: Uniform, duration: Duration, grace:
 fn late(now: Instant, due: Instant, recorder: &Recorder) -> bool {
     let lag = now.saturating_duration_since(due);
     if lag > TOO_LATE {
-        recorder.drop_late(lag);
+        recorder.drop_late(due, lag);
     }
     lag > TOO_LATE
 }
@@ -294,14 +298,14 @@ fn arrive(shared: &Rc<Shared>, flight: &Rc<Flight>, slots: &Rc<Slots>, due: Inst
         return;
     }
     let Some(mut slot) = Slots::take(slots) else {
-        shared.recorder.drop_one(DropReason::MaxInFlight);
+        shared.recorder.drop_one(DropReason::MaxInFlight, due);
         return;
     };
     let aboard = Flight::board(flight, shared);
     spawn_local(async move {
         let shared = &aboard.shared;
-        let scope = shared.scope(slot.number, slot.iteration);
-        shared.iterate(scope, due, &mut slot.kept, Model::Open).await;
+        let turn = Turn::of(slot.number, slot.iteration);
+        shared.iterate(&turn, due, &mut slot.user, Model::Open).await;
     });
 }
 
@@ -313,9 +317,10 @@ mod tests {
     fn an_arrival_that_comes_too_late_is_dropped_and_its_lag_counts() {
         let (recorder, due) = (Recorder::default(), clock::mono());
         assert!(!late(due + TOO_LATE, due, &recorder));
-        assert_eq!((recorder.take().send_lag.count(), recorder.take().dropped()), (0, 0));
+        let data = recorder.take().judged;
+        assert_eq!((data.send_lag.count(), data.dropped()), (0, 0));
         assert!(late(due + Duration::from_millis(1500), due, &recorder));
-        let data = recorder.take();
+        let data = recorder.take().judged;
         assert_eq!((data.dropped[DropReason::Generator as usize], data.send_lag.count()), (1, 1));
         assert!(data.send_lag.stats().max >= 1.49, "{:?}", data.send_lag.stats());
     }

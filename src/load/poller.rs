@@ -6,16 +6,15 @@ use std::{
     time::Duration,
 };
 
-use ::http::{Method, Request};
+use ::http::Method;
 use bytes::Bytes;
-use http_body_util::Full;
 
-use super::user::INLINE_BODY;
+use super::perform::INLINE_BODY;
 use crate::{
     http::{
         conn::Conn,
         dial::Dialer,
-        exchange::{Keep, exchange},
+        exchange::{Keep, Want, exchange},
         request,
         scope::Scope,
         tls::TlsError,
@@ -23,7 +22,7 @@ use crate::{
     measure::stats::{StatFault, extract},
     model::{
         Name,
-        scenario::{BodySpec, RequestSpec, StatSpec, StatsSpec, Target},
+        scenario::{RequestSpec, StatSpec, StatsSpec, Target},
         settings::Policy,
         template::Template,
     },
@@ -99,25 +98,14 @@ impl Poller {
     }
 
     async fn get(&mut self, path: &Name) -> Result<Bytes, StatFault> {
-        let spec = RequestSpec {
-            method: Method::GET,
-            path: Template::literal(path),
-            headers: Vec::new(),
-            body: BodySpec::None,
-            timeout: None,
+        let spec = RequestSpec::new(Method::GET, Template::literal(path));
+        let request = request::build(&spec, &self.target, &self.scope).map_err(|_| StatFault::Http)?;
+        let mut conn = match self.kept.take().and_then(|mut conn| conn.usable().then_some(conn)) {
+            Some(conn) => conn,
+            None => self.dialer.dial().await.1.map_err(|_| StatFault::Http)?,
         };
-        let request: Request<Full<Bytes>> =
-            request::build(&spec, &self.target, &self.scope).map_err(|_| StatFault::Http)?;
-        let mut kept = self.kept.take();
-        let usable = match &mut kept {
-            Some(conn) => conn.usable().await,
-            None => false,
-        };
-        let mut conn = match kept {
-            Some(conn) if usable => conn,
-            _ => self.dialer.dial().await.1.map_err(|_| StatFault::Http)?,
-        };
-        let answer = exchange(&mut conn, request, Keep::All, MAX_BODY).await.map_err(|_| StatFault::Http)?;
+        let want = Want { body: Keep::All, headers: false, max_body: MAX_BODY, sink: None };
+        let answer = exchange(&mut conn, &request, want).await.map_err(|_| StatFault::Http)?;
         self.kept = Some(conn);
         if answer.status.is_success() { Ok(answer.body) } else { Err(StatFault::Http) }
     }
@@ -140,7 +128,7 @@ mod tests {
     use super::*;
     use crate::model::{
         clock::SystemClock,
-        scenario::{BaseUrl, Constants, HttpOptions},
+        scenario::{BaseUrl, Constants, HttpOptions, TlsOptions},
     };
 
     #[test]
@@ -149,7 +137,11 @@ mod tests {
             name: "t".into(),
             base: BaseUrl { https: true, host: "localhost".into(), port: 443, prefix: "".into() },
             headers: Vec::new(),
-            http: HttpOptions { ca: Some("/nobody/ca.pem".into()), ..HttpOptions::default() },
+            auth: None,
+            http: HttpOptions {
+                tls: TlsOptions { ca: Some("/nobody/ca.pem".into()), ..TlsOptions::default() },
+                ..HttpOptions::default()
+            },
             classify: Vec::new(),
             stats: Some(StatsSpec { stats: BTreeMap::new(), every: LIMIT, idle_every: LIMIT, settle: LIMIT }),
         };
@@ -158,6 +150,7 @@ mod tests {
             run_id: "r".into(),
             vu: 0,
             iteration: 0,
+            identity: 0,
             n: 0,
             captures: BTreeMap::new(),
             seed: 0,

@@ -1,27 +1,72 @@
 //! Where the users of one run leave what they measured: plain values behind a `RefCell`, one thread, no locks.
 
 use std::{
-    cell::{Cell, RefCell},
-    time::Duration,
+    cell::{Cell, RefCell, RefMut},
+    collections::HashMap,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    measure::data::{RunData, Sample, SeriesKey, StatPoint},
+    measure::data::{Iterations, RunData, Sample, Series, SeriesKey, StatPoint},
     model::{
         Name,
+        labels::Labels,
         outcome::{DropReason, Outcome},
         run::FailureSample,
     },
 };
 
+/// Series of one run; what comes after that many is counted under the step alone, labelled `overflow`.
+pub const MAX_SERIES: usize = 1000;
+
 /// The counts of one run since they were last taken.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    data: RefCell<RunData>,
+    /// What is judged: intended within the measured window.
+    judged: RefCell<Side>,
+    /// What is intended outside of it: in the ledger only.
+    outside: RefCell<Side>,
+    /// First instant of the measured window, and the first after it.
+    window: Cell<(Option<Instant>, Option<Instant>)>,
+    keys: RefCell<Vec<SeriesKey>>,
+    ids: RefCell<HashMap<SeriesKey, SeriesId>>,
     first_failure: RefCell<Option<FailureSample>>,
     active: Cell<u64>,
     throttled: Cell<u64>,
     crashes: Cell<u64>,
+}
+
+/// What was counted on one side of the window.
+#[derive(Debug, Default)]
+struct Side {
+    data: RunData,
+    /// By [`SeriesId`].
+    series: Vec<Series>,
+}
+
+impl Side {
+    fn take(&mut self, keys: &[SeriesKey]) -> RunData {
+        let mut data = std::mem::take(&mut self.data);
+        for (series, key) in self.series.iter_mut().zip(keys) {
+            if series.sent() > 0 {
+                data.series.insert(key.clone(), std::mem::take(series));
+            }
+        }
+        data
+    }
+}
+
+/// A series of this run, looked up once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesId(u32);
+
+/// What was recorded since the last time.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Intended within the measured window.
+    pub judged: RunData,
+    /// Intended outside of it.
+    pub outside: RunData,
 }
 
 /// How an iteration ended.
@@ -47,57 +92,99 @@ impl Drop for InFlight<'_> {
 
 impl Recorder {
     /// Takes what was recorded since the last call.
-    pub fn take(&self) -> RunData {
-        self.data.take()
+    pub fn take(&self) -> Taken {
+        let keys = self.keys.borrow();
+        Taken { judged: self.judged.borrow_mut().take(&keys), outside: self.outside.borrow_mut().take(&keys) }
+    }
+
+    /// From now on, what is intended before `from` or not before `to` is counted as outside of the measured window.
+    pub fn set_window(&self, from: Option<Instant>, to: Option<Instant>) {
+        self.window.set((from, to));
+    }
+
+    fn side(&self, intended: Instant) -> RefMut<'_, Side> {
+        let (from, to) = self.window.get();
+        let outside = from.is_some_and(|from| intended < from) || to.is_some_and(|to| intended >= to);
+        if outside { self.outside.borrow_mut() } else { self.judged.borrow_mut() }
+    }
+
+    /// The series of a step with these labels.
+    pub fn series(&self, step: &Name, labels: &Labels) -> SeriesId {
+        let key = SeriesKey { step: step.clone(), labels: labels.clone() };
+        let mut ids = self.ids.borrow_mut();
+        if let Some(id) = ids.get(&key) {
+            return *id;
+        }
+        let mut keys = self.keys.borrow_mut();
+        let key = if keys.len() < MAX_SERIES {
+            key
+        } else {
+            SeriesKey { step: step.clone(), labels: Labels::one("overflow", "true") }
+        };
+        *ids.entry(key.clone()).or_insert_with(|| {
+            keys.push(key);
+            SeriesId(keys.len() as u32 - 1)
+        })
     }
 
     /// One finished request.
-    pub fn sample(&self, key: &SeriesKey, sample: &Sample, send_lag: Duration) {
-        let mut data = self.data.borrow_mut();
-        data.record(key, sample);
-        data.send_lag.record(send_lag);
+    pub fn sample(&self, series: SeriesId, sample: &Sample, intended: Instant, send_lag: Duration) {
+        let mut side = self.side(intended);
+        let index = series.0 as usize;
+        if side.series.len() <= index {
+            side.series.resize_with(index + 1, Series::default);
+        }
+        side.series[index].record(sample);
+        side.data.send_lag.record(send_lag);
     }
 
     /// One planned request that was never sent.
-    pub fn drop_one(&self, reason: DropReason) {
-        self.drop_many(reason, 1);
+    pub fn drop_one(&self, reason: DropReason, intended: Instant) {
+        self.side(intended).data.dropped[reason as usize] += 1;
     }
 
-    /// Planned requests that were never sent.
+    /// Planned requests that were never sent, at the end of the plan.
     pub fn drop_many(&self, reason: DropReason, count: u64) {
-        self.data.borrow_mut().dropped[reason as usize] += count;
+        self.judged.borrow_mut().data.dropped[reason as usize] += count;
     }
 
     /// One arrival that we noticed too late to send it.
-    pub fn drop_late(&self, send_lag: Duration) {
-        let mut data = self.data.borrow_mut();
-        data.dropped[DropReason::Generator as usize] += 1;
-        data.send_lag.record(send_lag);
+    pub fn drop_late(&self, intended: Instant, send_lag: Duration) {
+        let mut side = self.side(intended);
+        side.data.dropped[DropReason::Generator as usize] += 1;
+        side.data.send_lag.record(send_lag);
     }
 
-    /// One finished iteration.
-    pub fn iteration(&self, end: IterationEnd, length: Duration) {
-        let mut data = self.data.borrow_mut();
+    /// One finished iteration of a load that began at `began`.
+    pub fn iteration(&self, labels: &Labels, end: IterationEnd, (began, intended, ended): (Instant, Instant, Instant)) {
+        let mut side = self.side(intended);
+        if !side.data.iterations.contains_key(labels) {
+            side.data.iterations.insert(labels.clone(), Iterations::default());
+        }
+        let iterations = side.data.iterations.get_mut(labels).expect("just inserted");
         match end {
             IterationEnd::Completed => {
-                data.iterations.completed += 1;
-                data.iteration_time.record(length);
+                iterations.counts.completed += 1;
+                iterations.time.record(ended.saturating_duration_since(intended));
             }
-            IterationEnd::Failed => data.iterations.failed += 1,
-            IterationEnd::Interrupted => data.iterations.interrupted += 1,
+            IterationEnd::Failed => iterations.counts.failed += 1,
+            IterationEnd::Interrupted => iterations.counts.interrupted += 1,
         }
+        let at = |instant: Instant| instant.saturating_duration_since(began).as_secs_f64();
+        let (first, last) = iterations.span.unwrap_or((at(intended), at(ended)));
+        iterations.span = Some((first.min(at(intended)), last.max(at(ended))));
     }
 
     /// One hook request.
     pub fn hook(&self, ok: bool) {
-        let mut data = self.data.borrow_mut();
-        if ok { data.hooks.ok += 1 } else { data.hooks.failed += 1 }
+        let hooks = &mut self.judged.borrow_mut().data.hooks;
+        if ok { hooks.ok += 1 } else { hooks.failed += 1 }
     }
 
     /// A reading of one of the target's figures; `None` = it failed.
     pub fn stat(&self, name: &Name, point: Option<StatPoint>) {
-        let mut data = self.data.borrow_mut();
-        let series = data.stats.entry(name.clone()).or_default();
+        let mut side = self.judged.borrow_mut();
+        let series = side.data.stats.entry(name.clone()).or_default();
         match point {
             Some(point) => series.push(point),
             None => series.failed += 1,
@@ -136,8 +223,8 @@ impl Recorder {
     /// A user's task panicked: what it was about to record is lost.
     pub fn crash(&self) {
         self.crashes.set(self.crashes.get() + 1);
-        if let Ok(mut data) = self.data.try_borrow_mut() {
-            data.samples_lost += 1;
+        if let Ok(mut side) = self.judged.try_borrow_mut() {
+            side.data.samples_lost += 1;
         }
     }
 

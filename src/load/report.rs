@@ -15,7 +15,7 @@ use crate::{
         Name,
         outcome::{DropReason, Outcome, fail},
         run::{FailureSample, GeneratorReport, GroupStats, RunSummary, SCHEMA, TimeStats, Trigger, Verdict},
-        scenario::{Executor, Scenario},
+        scenario::Scenario,
         units::Unit,
     },
 };
@@ -47,6 +47,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         let (unit, counter) = units.get(name).copied().unwrap_or((Unit::Count, false));
         (name.to_string(), stat_summary(series, unit, counter))
     });
+    let iterations = data.all_iterations();
     RunSummary {
         schema: SCHEMA.to_owned(),
         run_id: facts.run_id.to_string(),
@@ -66,8 +67,8 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         rejected: reasons(&total, Outcome::Rejected),
         failed: reasons(&total, Outcome::Failed),
         status: status(&total),
-        iterations: data.iterations,
-        iteration_s: data.iteration_time.stats(),
+        iterations: iterations.counts,
+        iteration_s: iterations.time.stats(),
         throughput_per_s: throughput(data),
         latency_s: by_outcome(&total.latency),
         service_time_s: by_outcome(&total.service_time),
@@ -88,7 +89,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         limit: None,
         recovery_s: None,
         search: None,
-        plan: plan_document(scenario),
+        plan: plan::document(scenario),
         config_hash: scenario.config_hash.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seed: scenario.seed,
@@ -97,8 +98,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
 
 /// Unit and kind (counter or gauge) of each of the target's figures.
 pub fn stat_units(scenario: &Scenario) -> BTreeMap<Name, (Unit, bool)> {
-    let stats = scenario.target.stats.iter().flat_map(|spec| &spec.stats);
-    stats.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter))).collect()
+    scenario.target.figures().collect()
 }
 
 fn throughput(data: &RunData) -> f64 {
@@ -141,46 +141,29 @@ fn steps(data: &RunData) -> BTreeMap<String, GroupStats> {
 fn groups(data: &RunData) -> BTreeMap<String, GroupStats> {
     let mut merged: BTreeMap<String, Series> = BTreeMap::new();
     for (key, series) in &data.series {
-        if let Some((dimension, value)) = &key.group {
+        for (dimension, value) in key.labels.iter() {
             merged.entry(format!("{dimension}={value}")).or_default().merge(series);
         }
     }
     merged.into_iter().map(|(group, series)| (group, stats_of(&series))).collect()
 }
 
-/// Lines worth reading: where 503s were counted as failures, the rule to paste if they are the target's queue.
+/// Lines worth reading: that certificates were not checked; where 503s were counted as failures, the rule to paste if they are the target's queue.
 fn hints(scenario: &Scenario, total: &Series) -> Vec<String> {
     let unavailable = total.status.get(&503).copied().unwrap_or_default();
     let by_status = total.reasons.get(&(Outcome::Failed, fail::STATUS.into())).copied().unwrap_or_default();
-    if unavailable == 0 || by_status == 0 {
-        return Vec::new();
+    let mut hints = Vec::new();
+    if scenario.target.http.tls.insecure && scenario.target.base.https {
+        let name = &scenario.target.name;
+        hints.push(format!("certificates were not checked: targets.{name} says `insecure: true`"));
     }
-    vec![format!(
+    if unavailable == 0 || by_status == 0 {
+        return hints;
+    }
+    hints.push(format!(
         "{unavailable} {} 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.{}: classify: [{{outcome: rejected, status: 503}}]",
         if unavailable == 1 { "answer was" } else { "answers were" },
         scenario.target.name
-    )]
-}
-
-fn plan_document(scenario: &Scenario) -> serde_json::Value {
-    let load = &scenario.load;
-    let mut plan = serde_json::json!({
-        "executor": load.executor.as_str(),
-        "max_in_flight": load.max_in_flight,
-        "grace_s": plan::grace(scenario).as_secs_f64(),
-        "steps": scenario.steps.iter().map(|step| &*step.name).collect::<Vec<_>>(),
-    });
-    let more = match &load.executor {
-        Executor::Probe { attempts } => serde_json::json!({"attempts": attempts}),
-        Executor::PerVuIterations { vus, iterations, together, max_duration } => serde_json::json!({
-            "vus": vus, "iterations": iterations, "together": together, "max_duration_s": max_duration.as_secs_f64(),
-        }),
-        Executor::ConstantArrivalRate { rate, duration } => serde_json::json!({
-            "rate_per_s": rate.per_second(), "duration_s": duration.as_secs_f64(),
-        }),
-    };
-    if let (Some(plan), serde_json::Value::Object(more)) = (plan.as_object_mut(), more) {
-        plan.extend(more);
-    }
-    plan
+    ));
+    hints
 }

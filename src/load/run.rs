@@ -26,22 +26,24 @@ use tokio::sync::{
 use super::{
     executor,
     gate::Gate,
-    judging, plan,
+    judging,
+    perform::Transport,
+    plan,
     poller::Poller,
     pool::Connector,
-    recorder::Recorder,
+    recorder::{Recorder, Taken},
     stop::{Cause, Order, Stop},
-    user::Shared,
+    user::{Shared, Turn},
 };
 use crate::{
-    http::dial::Dialer,
+    http::{dial::Dialer, tls::Tls},
     judge::{History, WindowJudge},
-    measure::data::{RunData, SeriesKey},
+    measure::data::RunData,
     model::{
         Name,
         clock::{self, Clock, Now},
         run::{HookCounts, RunSummary, Trigger},
-        scenario::{Connections, Executor, Scenario},
+        scenario::{Connections, Executor, Group, Scenario},
         settings::{Policy, Redactor},
     },
 };
@@ -219,6 +221,10 @@ struct Run {
     begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
+    /// Knows the certificate that the target showed last.
+    tls: RefCell<Option<Tls>>,
+    /// When which end of it was noted.
+    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
 
 impl Run {
@@ -240,6 +246,8 @@ impl Run {
             clock_steps: Cell::new(0),
             begun: Cell::new(false),
             hooking: Cell::new(false),
+            tls: RefCell::default(),
+            certificate: Cell::new(None),
             request,
         }
     }
@@ -251,8 +259,11 @@ impl Run {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
-        let hooks = self.shared(Stop::default(), Connections::PerVu, dialer.another());
-        let shared = self.shared(self.stop.clone(), scenario.load.connections, dialer);
+        self.tls.replace(dialer.tls());
+        let group = &scenario.groups[0];
+        let readings = dialer.another();
+        let hooks = self.shared(group, Stop::default(), Connections::PerVu, dialer.another());
+        let shared = self.shared(group, self.stop.clone(), group.load.connections, dialer);
         if self.request.gate.is_paused() {
             self.stop.drain(Cause::Person);
         }
@@ -261,7 +272,7 @@ impl Run {
         if trouble.is_none() && !self.stop.is_over() {
             shared.inherited.replace(hooks.inherited.borrow().clone());
             self.begun.set(true);
-            if let Err(error) = Box::pin(self.load(&shared)).await {
+            if let Err(error) = Box::pin(self.load(&shared, readings)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
@@ -273,9 +284,9 @@ impl Run {
         trouble
     }
 
-    async fn load(&self, shared: &Rc<Shared>) -> io::Result<()> {
+    async fn load(&self, shared: &Rc<Shared>, dialer: Dialer) -> io::Result<()> {
         let scenario = &self.request.scenario;
-        let mut poller = Poller::with(&scenario.target, shared.connector.another_dialer(), shared.scope(0, 0));
+        let mut poller = Poller::with(&scenario.target, dialer, shared.scope(&Turn::of(0, 0)));
         shared.count.set(0);
         if let Some(poller) = &mut poller {
             let readings = poller.read_within(FIRST_READING).await;
@@ -288,7 +299,7 @@ impl Run {
         self.measuring.set(true);
         self.last.set(self.request.clock.now());
         let grace = plan::grace(scenario);
-        let attempts = if let Executor::Probe { attempts } = scenario.load.executor { attempts.max(1) } else { 1 };
+        let attempts = if let Executor::Probe { attempts } = shared.group.load.executor { attempts.max(1) } else { 1 };
         for attempt in 1..=attempts {
             self.may_retry.set(attempt < attempts);
             let readings = async {
@@ -325,23 +336,22 @@ impl Run {
     }
 
     /// What the users share; `stop` is the run's, or one of the hooks' own, which no end of the load cuts.
-    fn shared(&self, stop: Stop, connections: Connections, dialer: Dialer) -> Rc<Shared> {
+    fn shared(&self, group: &Arc<Group>, stop: Stop, connections: Connections, dialer: Dialer) -> Rc<Shared> {
         let scenario = &self.request.scenario;
-        let keys = scenario.steps.iter().map(|step| SeriesKey { step: step.name.clone(), group: None });
         Rc::new(Shared {
             scenario: scenario.clone(),
+            group: group.clone(),
             constants: scenario.constants.clone().into(),
-            connector: Connector::new(dialer, connections, scenario.target.http.reuse),
+            transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
             stop,
             clock: self.request.clock.clone(),
             redactor: self.request.redactor.clone(),
             run_id: self.request.run_id.clone(),
-            keys: keys.collect(),
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
-            count: Cell::new(0),
+            count: Rc::default(),
         })
     }
 
@@ -372,7 +382,12 @@ impl Run {
         if (walled - elapsed.as_secs_f64()).abs() > CLOCK_STEP.as_secs_f64() {
             self.clock_steps.set(self.clock_steps.get() + 1);
         }
-        let mut data = self.recorder.take();
+        if self.measuring.get() {
+            self.note_certificate();
+        }
+        let Taken { judged: mut data, outside } = self.recorder.take();
+        self.earlier.borrow_mut().merge(&outside);
+        self.unsent.borrow_mut().merge(&outside);
         data.window = if self.measuring.get() { elapsed } else { Duration::ZERO };
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);

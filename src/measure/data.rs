@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::hist::Hist;
 use crate::model::{
     Name,
+    labels::Labels,
     outcome::{Classified, DropReason, Outcome, fail},
     run::{HookCounts, IterationCounts, OutcomeCounts},
 };
@@ -47,13 +48,13 @@ impl Timing {
     }
 }
 
-/// What a series is about. `group` is the dimension within the run (`level=2`, `part=over`), if the load has one.
+/// What a series is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesKey {
     /// Name of the step.
     pub step: Name,
-    /// Dimension and value: `("level", "2")`.
-    pub group: Option<(Name, Name)>,
+    /// Dimensions within the run: `level=2`, `part=over`, `stage=violations`.
+    pub labels: Labels,
 }
 
 /// The requests of one step (and group).
@@ -87,6 +88,35 @@ impl Series {
     /// Sent requests.
     pub fn sent(&self) -> u64 {
         self.outcomes.iter().sum()
+    }
+
+    /// Records one finished request.
+    pub fn record(&mut self, sample: &Sample) {
+        let index = sample.class.outcome.index();
+        self.outcomes[index] += 1;
+        if index < 3 {
+            self.latency[index].record(sample.latency);
+            if let Some(time) = sample.service_time {
+                self.service_time[index].record(time);
+            }
+        }
+        for (hist, time) in self.timing.iter_mut().zip(sample.timing) {
+            if let Some(time) = time {
+                hist.record(time);
+            }
+        }
+        if !sample.class.reason.is_empty() {
+            self.add_reason(sample.class.outcome, &sample.class.reason, 1);
+        }
+        if let Some(status) = sample.status {
+            self.add_status(status, 1);
+        }
+        self.bytes = (self.bytes.0 + sample.bytes.0, self.bytes.1 + sample.bytes.1);
+        match sample.reused {
+            Some(true) => self.connections.1 += 1,
+            Some(false) => self.connections.0 += 1,
+            None => {}
+        }
     }
 
     /// Adds everything that `other` holds.
@@ -156,6 +186,33 @@ pub struct Sample {
     pub reused: Option<bool>,
 }
 
+/// The iterations of one set of labels.
+#[derive(Debug, Clone, Default)]
+pub struct Iterations {
+    /// By how they ended.
+    pub counts: IterationCounts,
+    /// Length of completed ones, think time between steps included.
+    pub time: Hist,
+    /// Seconds from the start of the load to when the first was intended and the last ended.
+    pub span: Option<(f64, f64)>,
+}
+
+impl Iterations {
+    /// Adds everything that `other` holds.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.completed += other.counts.completed;
+        self.counts.failed += other.counts.failed;
+        self.counts.interrupted += other.counts.interrupted;
+        self.time.merge(&other.time);
+        self.span = match (self.span, other.span) {
+            (Some((first, last)), Some((their_first, their_last))) => {
+                Some((first.min(their_first), last.max(their_last)))
+            }
+            (ours, theirs) => ours.or(theirs),
+        };
+    }
+}
+
 /// A reading of one of the target's figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StatPoint {
@@ -207,10 +264,8 @@ pub struct RunData {
     pub series: BTreeMap<SeriesKey, Series>,
     /// Planned but never sent, by [`DropReason`] (its position in `ALL`).
     pub dropped: [u64; 4],
-    /// Iterations by how they ended.
-    pub iterations: IterationCounts,
-    /// Length of completed iterations.
-    pub iteration_time: Hist,
+    /// Iterations by their labels.
+    pub iterations: BTreeMap<Labels, Iterations>,
     /// Our own lateness.
     pub send_lag: Hist,
     /// The target's own figures, by name. Times count from the start of the run, in whichever second they were read.
@@ -229,32 +284,7 @@ impl RunData {
         if !self.series.contains_key(key) {
             self.series.insert(key.clone(), Series::default());
         }
-        let series = self.series.get_mut(key).expect("just inserted");
-        let index = sample.class.outcome.index();
-        series.outcomes[index] += 1;
-        if index < 3 {
-            series.latency[index].record(sample.latency);
-            if let Some(time) = sample.service_time {
-                series.service_time[index].record(time);
-            }
-        }
-        for (hist, time) in series.timing.iter_mut().zip(sample.timing) {
-            if let Some(time) = time {
-                hist.record(time);
-            }
-        }
-        if !sample.class.reason.is_empty() {
-            series.add_reason(sample.class.outcome, &sample.class.reason, 1);
-        }
-        if let Some(status) = sample.status {
-            series.add_status(status, 1);
-        }
-        series.bytes = (series.bytes.0 + sample.bytes.0, series.bytes.1 + sample.bytes.1);
-        match sample.reused {
-            Some(true) => series.connections.1 += 1,
-            Some(false) => series.connections.0 += 1,
-            None => {}
-        }
+        self.series.get_mut(key).expect("just inserted").record(sample);
     }
 
     /// Counts one planned request that was never sent.
@@ -292,16 +322,22 @@ impl RunData {
         total
     }
 
+    /// The iterations of all labels.
+    pub fn all_iterations(&self) -> Iterations {
+        let mut all = Iterations::default();
+        self.iterations.values().for_each(|iterations| all.merge(iterations));
+        all
+    }
+
     /// Adds everything that `other` holds, its window too (seconds follow each other; for workers set it once).
     pub fn merge(&mut self, other: &Self) {
         for (key, series) in &other.series {
             self.series.entry(key.clone()).or_default().merge(series);
         }
         add(&mut self.dropped, &other.dropped);
-        self.iterations.completed += other.iterations.completed;
-        self.iterations.failed += other.iterations.failed;
-        self.iterations.interrupted += other.iterations.interrupted;
-        self.iteration_time.merge(&other.iteration_time);
+        for (labels, iterations) in &other.iterations {
+            self.iterations.entry(labels.clone()).or_default().merge(iterations);
+        }
         self.send_lag.merge(&other.send_lag);
         for (name, theirs) in &other.stats {
             let ours = self.stats.entry(name.clone()).or_default();
@@ -333,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_ledger_adds_up_after_merging() {
-        let key = SeriesKey { step: "generate".into(), group: None };
+        let key = SeriesKey { step: "generate".into(), labels: Labels::default() };
         let mut whole = RunData::default();
         for second in 0..3 {
             let mut data = RunData { window: Duration::from_secs(1), ..RunData::default() };
@@ -354,7 +390,7 @@ mod tests {
 
     #[test]
     fn reasons_and_statuses_are_bounded() {
-        let key = SeriesKey { step: "s".into(), group: None };
+        let key = SeriesKey { step: "s".into(), labels: Labels::default() };
         let mut data = RunData::default();
         for n in 0..100u16 {
             data.record(&key, &sample(Outcome::Failed, &format!("reason{n}"), 400 + n));
@@ -368,7 +404,7 @@ mod tests {
 
     #[test]
     fn names_from_the_target_hide_no_built_in_reason() {
-        let key = SeriesKey { step: "s".into(), group: None };
+        let key = SeriesKey { step: "s".into(), labels: Labels::default() };
         let mut data = RunData::default();
         for n in 0..100 {
             data.record(&key, &sample(Outcome::Rejected, &format!("queue{n}"), 503));

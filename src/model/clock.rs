@@ -47,11 +47,12 @@ pub struct SystemClock;
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the machine's clocks are read")]
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        Now { mono: Instant::now(), wall: Timestamp::now() }
+        Now { mono: self.mono(), wall: Timestamp::now() }
     }
 
+    /// By way of tokio's `Instant`, so that a simulation that pauses tokio's clock stands still here too.
     fn mono(&self) -> Instant {
-        Instant::now()
+        tokio::time::Instant::now().into_std()
     }
 }
 

@@ -139,7 +139,8 @@ impl Metrics {
         for (reason, count) in DropReason::ALL.iter().zip(delta.dropped) {
             tables.count(Family::DroppedRequests, &[scenario, reason.as_str()], count);
         }
-        let iterations = delta.iterations;
+        let all = delta.all_iterations();
+        let iterations = all.counts;
         for (result, count) in [
             ("completed", iterations.completed),
             ("failed", iterations.failed),
@@ -147,7 +148,7 @@ impl Metrics {
         ] {
             tables.count(Family::Iterations, &[scenario, result], count);
         }
-        tables.observe(Family::IterationDuration, &[scenario], &delta.iteration_time);
+        tables.observe(Family::IterationDuration, &[scenario], &all.time);
         tables.observe(Family::ScheduleLag, &[scenario], &delta.send_lag);
         tables.count(Family::HookRequests, &[scenario, "ok"], delta.hooks.ok);
         tables.count(Family::HookRequests, &[scenario, "failed"], delta.hooks.failed);
@@ -318,6 +319,11 @@ impl Metrics {
     pub fn target_stat(&mut self, target: &str, stat: &str, unit: Unit, value: f64) {
         let unit = if unit == Unit::Count { "count" } else { unit.as_str() };
         self.tables.set(Family::TargetStat, &[target, stat, unit], value);
+    }
+
+    /// The certificate that the target showed last is valid for `seconds` from `at`.
+    pub fn certificate(&mut self, target: &str, at: Timestamp, seconds: f64) {
+        self.tables.set(Family::CertificateExpiry, &[target], (unix(at) + seconds).round());
     }
 
     /// Whether all load is stopped.

@@ -10,7 +10,7 @@ use std::{
 use plimsoll::{
     config::{self, Options, Overrides},
     model::{
-        scenario::{Connections, Executor, OkStatus},
+        scenario::{Connections, Executor, OkStatus, Reaction, Think},
         schedule::Due,
         settings::{AlertOn, SmtpTls},
     },
@@ -205,23 +205,31 @@ fn a_good_configuration_becomes_the_model() {
     let [flow, probe, sustained] = settings.scenarios.as_slice() else { panic!("three scenarios") };
     assert_eq!((&*flow.name, &*probe.name, &*sustained.name), ("flow", "probe", "sustained"));
     assert_eq!(flow.target.base.to_string(), "http://localhost:8080/v1");
-    assert_eq!(flow.load.connections, Connections::Pool(20));
-    assert_eq!(sustained.load.connections, Connections::PerVu);
+    assert_eq!(flow.groups[0].load.connections, Connections::Pool(20));
+    assert_eq!(sustained.groups[0].load.connections, Connections::PerVu);
     // Never below the longest request timeout, so that each request ends answered or timed out.
-    assert_eq!(flow.load.graceful_stop, Duration::from_secs(90));
-    assert_eq!(sustained.load.graceful_stop, Duration::from_secs(200));
-    assert_eq!(flow.load.max_in_flight, 1000);
-    let Executor::PerVuIterations { vus, iterations, together, max_duration } = flow.load.executor else {
-        panic!("{:?}", flow.load.executor)
+    assert_eq!(flow.groups[0].load.graceful_stop, Duration::from_secs(90));
+    assert_eq!(sustained.groups[0].load.graceful_stop, Duration::from_secs(200));
+    assert_eq!(flow.groups[0].load.max_in_flight, 1000);
+    let Executor::PerVuIterations { vus, iterations, together, max_duration } = flow.groups[0].load.executor else {
+        panic!("{:?}", flow.groups[0].load.executor)
     };
     assert_eq!((vus, iterations, together, max_duration), (10, 1, true, Duration::from_mins(10)));
-    let names: Vec<&str> = flow.steps.iter().map(|step| &*step.name).collect();
+    let names: Vec<&str> = flow.steps().map(|step| &*step.name).collect();
     assert_eq!(names, ["generate", "GET /items/${id}"]);
-    let headers: Vec<_> =
-        flow.steps[0].request.headers.iter().map(|(name, value)| (name.as_str(), value.source())).collect();
+    let headers: Vec<_> = flow.groups[0].tasks[0].steps[0]
+        .http()
+        .expect("it is one")
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.source()))
+        .collect();
     assert_eq!(headers, [("x-a", "1"), ("x-b", "2")]);
-    assert_eq!(flow.steps[0].expect.len(), 2);
-    assert!(flow.steps[1].continue_on_fail && flow.steps[1].ok == Some(OkStatus::Any));
+    assert_eq!(flow.groups[0].tasks[0].steps[0].expect.len(), 2);
+    assert!(
+        flow.groups[0].tasks[0].steps[1].on_failed == Reaction::Continue
+            && flow.groups[0].tasks[0].steps[1].ok == Some(OkStatus::Any)
+    );
     let implicit: Vec<(&str, bool)> =
         flow.thresholds.iter().map(|threshold| (&*threshold.source, threshold.implicit)).collect();
     assert_eq!(
@@ -272,22 +280,24 @@ fn the_command_line_changes_a_configuration() {
     let flow = &loaded.settings.scenarios[0];
     assert_eq!(flow.target.base.to_string(), "http://127.0.0.1:9999");
     assert_eq!(flow.target.http.timeout, Duration::from_secs(3));
-    let Executor::PerVuIterations { vus, iterations, max_duration, .. } = flow.load.executor else { panic!() };
+    let Executor::PerVuIterations { vus, iterations, max_duration, .. } = flow.groups[0].load.executor else {
+        panic!()
+    };
     assert_eq!((vus, iterations, max_duration), (50, 4, Duration::from_secs(20)));
-    assert_eq!(flow.steps[1].think, Some(Duration::from_secs(2)));
+    assert_eq!(flow.groups[0].tasks[0].steps[1].think, Some(Think::Constant(Duration::from_secs(2))));
     assert_eq!(flow.owner.as_deref(), Some("me"));
     assert_eq!(flow.constants.0["vars"]["model"], "mistral");
 
     // Without a scenario each one takes what applies to it.
     let overrides = Overrides { users: Some(9), ..Overrides::default() };
     let loaded = config::load_with(&options, &overrides, None).unwrap_or_else(|report| panic!("{report}"));
-    assert_eq!(loaded.settings.scenarios[2].load.max_in_flight, 9);
+    assert_eq!(loaded.settings.scenarios[2].groups[0].load.max_in_flight, 9);
 
     let overrides = Overrides { users: Some(7), rate: Some("99/s".into()), ..Overrides::default() };
     let loaded = config::load_with(&options, &overrides, Some("sustained")).unwrap_or_else(|report| panic!("{report}"));
     let sustained = &loaded.settings.scenarios[2];
-    assert_eq!(sustained.load.max_in_flight, 7);
-    let Executor::ConstantArrivalRate { rate, .. } = sustained.load.executor else { panic!() };
+    assert_eq!(sustained.groups[0].load.max_in_flight, 7);
+    let Executor::ConstantArrivalRate { rate, .. } = sustained.groups[0].load.executor else { panic!() };
     assert_eq!(rate.to_string(), "99/s");
 }
 

@@ -6,7 +6,7 @@ use super::{At, Lower, target::connections};
 use crate::{
     config::raw,
     model::{
-        scenario::{Connections, Executor, Load, Target},
+        scenario::{Arrivals, Connections, Executor, Load, Target},
         settings::Policy,
         units::{self, Rate},
     },
@@ -50,6 +50,7 @@ impl Lower<'_> {
             max_in_flight,
             connections: held.unwrap_or(Connections::PerVu),
             graceful_stop: grace.max(longest),
+            identities: None,
         }
     }
 
@@ -119,7 +120,7 @@ impl Lower<'_> {
                 "write a longer `duration` or a higher `rate`",
             );
         }
-        Executor::ConstantArrivalRate { rate, duration }
+        Executor::ConstantArrivalRate { rate, duration, arrivals: Arrivals::Uniform }
     }
 
     fn within_policy(&mut self, at: &At, text: Option<&raw::DurationText>, planned: Duration, policy: &Policy) {

@@ -1,6 +1,6 @@
 //! `scenarios`: the parts put together.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -13,7 +13,8 @@ use crate::{
         tree::{Node, Value},
     },
     model::{
-        scenario::{Constants, Intent, Scenario, Target},
+        labels::Labels,
+        scenario::{Arrangement, Constants, Group, Intent, Repeat, Scenario, Target, Task},
         settings::{DaemonSettings, Policy},
     },
 };
@@ -92,7 +93,7 @@ impl Lower<'_> {
         let steps = self.steps(&at.key("steps"), &raw.steps, &mut captures);
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
         let default = target.as_ref().map_or(Duration::ZERO, |target| target.http.timeout);
-        let longest = steps.iter().map(|step| step.request.timeout.unwrap_or(default)).max().unwrap_or(default);
+        let longest = steps.iter().map(|step| step.timeout.unwrap_or(default)).max().unwrap_or(default);
         let load = self.load(&at.key("load"), &raw.load, target.as_deref(), longest, policy);
         let measured =
             Measured { target: target.as_deref(), steps: steps.iter().map(|step| step.name.clone()).collect() };
@@ -104,6 +105,16 @@ impl Lower<'_> {
         let constants = Constants(Arc::new(constants));
         let config_hash = self.hash_of(at, &target);
         let seed = Sha256::digest(name.as_bytes());
+        let task = Task { name: "".into(), weight: 1, needs: Vec::new(), steps };
+        let group = Group {
+            labels: Labels::default(),
+            load,
+            tasks: vec![task],
+            think: None,
+            on_start: Vec::new(),
+            on_stop: Vec::new(),
+            cookies: false,
+        };
         Some(Scenario {
             name: name.into(),
             description: raw.description.clone(),
@@ -112,10 +123,14 @@ impl Lower<'_> {
             target,
             intent: if overload { Intent::Overload } else { Intent::Normal },
             schedule,
-            load,
+            groups: vec![Arc::new(group)],
+            arrangement: Arrangement::default(),
+            repeat: Repeat::default(),
+            warmup: Duration::ZERO,
+            require: Vec::new(),
             before,
-            steps,
             after,
+            data: BTreeMap::new(),
             thresholds,
             valid_if,
             constants,

@@ -8,7 +8,7 @@ use super::{At, Lower, Scope};
 use crate::{
     config::{check::short, hints, raw},
     model::{
-        scenario::{BodySpec, Capture, CaptureFrom, OkStatus, RequestSpec, Step},
+        scenario::{Action, BodySpec, Capture, CaptureFrom, OkStatus, Reaction, RequestSpec, Step, Think},
         template::{Escape, JsonTemplate, Template},
     },
 };
@@ -128,14 +128,18 @@ impl Lower<'_> {
         }
         let name = name.unwrap_or_else(|| label(&method, path_text));
         let on_fail = written.field("on_fail", |step| step.on_fail.as_ref());
+        let continues = on_fail.is_some_and(|(word, _)| matches!(word, raw::OnFail::Continue));
+        let reaction = if continues { Reaction::Continue } else { Reaction::Stop };
+        let request = RequestSpec { method, path, headers, body, auth: None };
         Some(Step {
-            name: name.as_str().into(),
-            request: RequestSpec { method, path, headers, body, timeout },
+            timeout,
             expect,
             capture,
-            continue_on_fail: on_fail.is_some_and(|(word, _)| matches!(word, raw::OnFail::Continue)),
+            on_rejected: reaction.clone(),
+            on_failed: reaction,
             ok,
-            think,
+            think: think.map(Think::Constant),
+            ..Step::new(name.as_str(), Action::Http(Box::new(request)))
         })
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Control, FOR_PROBES, Known, MAX_RUNS, Pending, Running};
 use crate::{
     daemon::event::{Effect, Start},
-    model::{Name, clock::Now, run::Trigger, scenario::Executor, schedule::Due},
+    model::{Name, clock::Now, run::Trigger, schedule::Due},
     schedule::agenda::{Decision, LATE, Skip, SkipReason},
     store::rows::{Fate, LedgerRow},
 };
@@ -52,7 +52,7 @@ impl Control {
 
     /// Loads leave some room to probes.
     pub(super) fn has_room(&self, scenario: &Name) -> bool {
-        let probe = |known: &Known| matches!(known.scenario.load.executor, Executor::Probe { .. });
+        let probe = |known: &Known| known.scenario.is_probe();
         let probe = self.known.get(scenario).is_some_and(probe);
         self.runs.len() < if probe { MAX_RUNS } else { MAX_RUNS - FOR_PROBES }
     }

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use super::Run;
 use crate::{
     http::scope::Scope,
-    load::user::Shared,
+    load::user::{Shared, Turn, User},
     model::{clock, outcome::Outcome, scenario::Step},
 };
 
@@ -41,15 +41,15 @@ impl Run {
         steps: &[Step],
         over: impl Fn() -> bool,
     ) -> Result<(), String> {
-        let mut kept = None;
+        let mut user = User::default();
         for step in steps {
             if over() {
                 break;
             }
-            let scope: Arc<Scope> = Arc::new(shared.scope(0, 0));
+            let scope: Arc<Scope> = Arc::new(shared.scope(&Turn::of(0, 0)));
             self.begun.set(true);
             self.hooking.set(true);
-            let done = shared.perform(step, &scope, clock::mono(), &mut kept).await;
+            let done = shared.perform(step, &scope, clock::mono(), &mut user).await;
             self.hooking.set(false);
             let landing = done.landing.clone();
             let ok = landing.class.outcome == Outcome::Ok;
@@ -59,7 +59,7 @@ impl Run {
                 let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
                 return Err(shared.redactor.redact(&why));
             }
-            shared.inherited.borrow_mut().extend(done.captured());
+            shared.inherited.borrow_mut().extend(done.captured);
         }
         Ok(())
     }

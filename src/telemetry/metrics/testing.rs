@@ -8,8 +8,9 @@ use super::{Build, Metrics, ScenarioFacts};
 use crate::{
     measure::data::{RunData, Sample, SeriesKey},
     model::{
+        labels::Labels,
         outcome::{Classified, DropReason, Outcome},
-        run::{RunSummary, SCHEMA, ThresholdReport, ThresholdResult, TimeStats, Trigger, Verdict},
+        run::{IterationCounts, RunSummary, SCHEMA, ThresholdReport, ThresholdResult, TimeStats, Trigger, Verdict},
         units::Unit,
     },
     telemetry::{own::OwnStats, process::ProcessStats, series::Snapshot},
@@ -49,7 +50,7 @@ fn sample(outcome: Outcome, reason: &str, status: Option<u16>, ms: u64) -> Sampl
 
 /// Seven ok, two rejected, one failed, one interrupted, one dropped.
 pub(crate) fn second() -> RunData {
-    let key = SeriesKey { step: "generate".into(), group: None };
+    let key = SeriesKey { step: "generate".into(), labels: Labels::default() };
     let mut data = RunData { window: Duration::from_secs(1), ..RunData::default() };
     (1..=7).for_each(|n| data.record(&key, &sample(Outcome::Ok, "", Some(200), n * 40)));
     data.record(&key, &sample(Outcome::Rejected, "status_429", Some(429), 2));
@@ -57,11 +58,10 @@ pub(crate) fn second() -> RunData {
     data.record(&key, &sample(Outcome::Failed, "timeout", None, 60_000));
     data.record(&key, &sample(Outcome::Interrupted, "", None, 5));
     data.drop_one(DropReason::MaxInFlight);
-    data.iterations.completed = 7;
-    data.iterations.failed = 3;
-    data.iterations.interrupted = 1;
+    let iterations = data.iterations.entry(Labels::default()).or_default();
+    iterations.counts = IterationCounts { completed: 7, failed: 3, interrupted: 1 };
+    iterations.time.record(Duration::from_millis(300));
     data.hooks.ok = 2;
-    data.iteration_time.record(Duration::from_millis(300));
     (0..11).for_each(|n| data.send_lag.record(Duration::from_micros(30 * n)));
     data
 }
@@ -110,8 +110,8 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
         rejected: [("status_429".into(), 1), ("queue_full".into(), 1)].into(),
         failed: [("timeout".into(), 1)].into(),
         status: [("200".into(), 7), ("429".into(), 1), ("503".into(), 1)].into(),
-        iterations: data.iterations,
-        iteration_s: data.iteration_time.stats(),
+        iterations: data.all_iterations().counts,
+        iteration_s: data.all_iterations().time.stats(),
         throughput_per_s: 9.63,
         latency_s: [("ok".into(), total.latency[0].stats())].into(),
         service_time_s: [("ok".into(), total.service_time[0].stats())].into(),
@@ -162,6 +162,7 @@ pub(crate) fn after_one_run() -> Arc<Snapshot> {
     metrics.target_poll("ollama", Err("timeout"));
     metrics.target_stat("ollama", "memory", Unit::Bytes, 13.6e9);
     metrics.target_stat("ollama", "queued", Unit::Count, 3.0);
+    metrics.certificate("ollama", NOW, 86_400.0);
     metrics.paused(true);
     metrics.store_degraded(false);
     metrics.reloaded(true, NOW);

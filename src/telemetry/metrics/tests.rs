@@ -51,7 +51,7 @@ fn counters_equal_what_was_recorded() {
     assert_eq!(count(&snapshot, Family::Received, &["sustained"]), total.bytes.1);
     let connections = [Family::ConnectionsOpened, Family::ConnectionsReused];
     assert_eq!(connections.map(|family| count(&snapshot, family, &["sustained"])), <[u64; 2]>::from(total.connections));
-    assert_eq!(count(&snapshot, Family::Iterations, &["sustained", "failed"]), whole.iterations.failed);
+    assert_eq!(count(&snapshot, Family::Iterations, &["sustained", "failed"]), whole.all_iterations().counts.failed);
     assert_eq!(count(&snapshot, Family::HookRequests, &["sustained", "ok"]), whole.hooks.ok);
     let latency = distribution(&snapshot, Family::RequestLatency, &["sustained", "generate", "ok"]);
     assert_eq!(latency.count, total.latency[0].count());

@@ -1,0 +1,49 @@
+//! How a request passes the gate, or does not.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    flow::Left,
+    gate::{Permit, Refusal},
+    user::{Model, Shared},
+};
+use crate::model::{clock, outcome::DropReason};
+
+impl Shared {
+    /// Passes the gate. A closed load waits there, and is intended from when it may go; a probe waits no longer than
+    /// `patience`; an open load is dropped.
+    pub(super) async fn admit(
+        &self,
+        mut intended: Instant,
+        model: Model,
+        patience: Duration,
+    ) -> Result<(Permit, Instant), Left> {
+        let give_up = (model == Model::Probe).then(|| clock::mono() + patience);
+        loop {
+            let wait = match self.gate.admit(clock::mono()) {
+                Ok(permit) => return Ok((permit, intended)),
+                Err(Refusal::Paused) => {
+                    self.stop.drain(super::stop::Cause::Person);
+                    return Err(Left::Over);
+                }
+                Err(_) if model == Model::Open || give_up.is_some_and(|at| clock::mono() >= at) => {
+                    self.recorder.drop_one(DropReason::Policy, intended);
+                    return Err(Left::Ended);
+                }
+                Err(Refusal::Rate(wait)) => wait.max(Duration::from_millis(1)),
+                Err(Refusal::Concurrency) => Duration::from_millis(5),
+            };
+            self.recorder.throttled();
+            let wait = give_up.map_or(wait, |at| wait.min(at.saturating_duration_since(clock::mono())));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => intended = clock::mono(),
+                () = self.stop.wait_draining() => {
+                    if !self.stop.interrupts() {
+                        self.recorder.drop_one(DropReason::Deadline, intended);
+                    }
+                    return Err(Left::Over);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A made-up target in this process: no socket, no kernel, and with tokio's paused clock no waiting either. The laws of the
+//! ledger are held against millions of its answers.
+
+use std::{cell::Cell, fmt, time::Duration};
+
+use ::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+
+use super::perform::Failure;
+use crate::{
+    http::exchange::Answer,
+    model::{clock, outcome::Outcome},
+};
+
+/// What a made-up target does with one request.
+#[derive(Debug, Clone)]
+pub struct FakeAnswer {
+    /// How long it takes.
+    pub after: Duration,
+    /// Its status and body, or the reason (of [`fail`](crate::model::outcome::fail)) why there is none.
+    pub result: Result<(StatusCode, Bytes), &'static str>,
+}
+
+/// A made-up target.
+pub struct Fake {
+    /// What it does with its n-th request, from 1.
+    behaviour: Box<dyn Fn(u64) -> FakeAnswer>,
+    seen: Cell<u64>,
+    answered: Cell<u64>,
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fake").field("seen", &self.seen).field("answered", &self.answered).finish_non_exhaustive()
+    }
+}
+
+impl Fake {
+    /// A target that behaves like this.
+    pub fn new(behaviour: impl Fn(u64) -> FakeAnswer + 'static) -> Self {
+        Self { behaviour: Box::new(behaviour), seen: Cell::new(0), answered: Cell::new(0) }
+    }
+
+    /// Requests that reached it, and those that it answered.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.seen.get(), self.answered.get())
+    }
+
+    pub(super) async fn answer(&self) -> Result<Answer, Failure> {
+        self.seen.set(self.seen.get() + 1);
+        let FakeAnswer { after, result } = (self.behaviour)(self.seen.get());
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
+        let (status, body) = result.map_err(|reason| Failure {
+            outcome: Outcome::Failed,
+            reason,
+            detail: "made up".to_owned(),
+            status: None,
+        })?;
+        self.answered.set(self.answered.get() + 1);
+        let length = body.len() as u64;
+        Ok(Answer { status, headers: HeaderMap::new(), body, length, ended: clock::mono() })
+    }
+}
