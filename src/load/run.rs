@@ -223,15 +223,15 @@ struct Run {
     begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
-    /// Knows the certificate that the target showed last.
-    tls: RefCell<Option<Tls>>,
-    /// When which end of it was noted.
-    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
     /// What is judged lies between the two; `None` where the load itself is the bound.
     window: Cell<groups::Window>,
     /// Of the stage of a search, what was measured so far.
     stage: RefCell<Option<RunData>>,
     findings: RefCell<Findings>,
+    /// Knows the certificate that the target showed last.
+    tls: RefCell<Option<Tls>>,
+    /// When which end of it was noted.
+    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
 
 /// What executors found that look for something.
