@@ -118,6 +118,8 @@ struct Lower<'a> {
     redactor: Redactor,
     /// Names under `vars`, `secret` and `env`, and the scenario's under `data`.
     known: BTreeMap<&'static str, Vec<String>>,
+    /// What other tasks of the same users capture.
+    elsewhere: Vec<String>,
     /// Fields of the scenario's data; `None` where it could not be read.
     fields: BTreeMap<String, Option<BTreeSet<String>>>,
 }
@@ -148,8 +150,18 @@ pub(crate) fn lower(
     let constants = Constants(std::sync::Arc::default());
     let known = BTreeMap::new();
     let redactor = Redactor::default();
-    let mut lower =
-        Lower { sources, files, around, lost, problems, constants, redactor, known, fields: BTreeMap::new() };
+    let mut lower = Lower {
+        sources,
+        files,
+        around,
+        lost,
+        problems,
+        constants,
+        redactor,
+        known,
+        elsewhere: Vec::new(),
+        fields: BTreeMap::new(),
+    };
     lower.constants();
     let daemon = lower.daemon();
     let policy = lower.policy(host);
@@ -300,6 +312,9 @@ impl<'a> Lower<'a> {
         }
         all.extend(["vars", "secret", "env", "data"]);
         let help = match hints::nearest(root, all.iter().copied()) {
+            _ if self.elsewhere.iter().any(|name| name == root) => {
+                format!("another task captures it: write `needs: {root}` in this one, so that users without it wait")
+            }
             Some(near) => format!("did you mean `{near}`? Known here: {}", all.join(", ")),
             None => format!("known here: {}", all.join(", ")),
         };

@@ -131,11 +131,18 @@ fn defaults_are_what_the_page_says() {
             }
         }
     }
-    written.extend([("scenarios.probe.load.attempts", "1"), ("scenarios.users.load.iterations", "1")].map(owned));
-    written.extend(
-        [("scenarios.users.load.max_duration", "10m"), ("scenarios.rate.load.max_in_flight", "1000")].map(owned),
-    );
-    assert!(written.len() > 25, "only {written:?}");
+    // Of the keys of a load it is said which executors take them.
+    for (key, value) in keys(&schema, "Load") {
+        let (meaning, default) = split(text(value, "description"));
+        let Some(default) = default.filter(|default| !default.contains(' ')) else { continue };
+        let owners = meaning.split_once(": ").map_or("", |(owners, _)| owners);
+        for owner in owners.split(", ").map(|owner| owner.split(' ').next().unwrap_or_default()) {
+            assert!(owner.is_empty() || LOADS.iter().any(|(executor, ..)| *executor == owner), "{key}: {meaning}");
+            let name = if owner.is_empty() { "users" } else { owner };
+            written.push((format!("scenarios.{name}.load.{key}"), default.to_owned()));
+        }
+    }
+    assert!(written.len() > 50, "only {written:?}");
     let plain = settings(&[]);
     let changes = |written: &[(String, String)]| settings(written).into_iter().zip(&plain).find(|(is, was)| is != *was);
     for one in &written {
@@ -148,20 +155,45 @@ fn owned((path, value): (&str, &str)) -> (String, String) {
     (path.to_owned(), value.to_owned())
 }
 
+/// The smallest scenario with a load of this executor.
+fn smallest(executor: &str) -> String {
+    let (load, more) = match executor {
+        "constant-arrival-rate" => ("rate: 1/s, duration: 1s", ""),
+        "ramping-arrival-rate" => ("stages: [{duration: 1m, target: 5/s}]", ""),
+        "constant-vus" => ("vus: 2, duration: 1s", ""),
+        "ramping-vus" => ("stages: [{duration: 1m, target: 5}]", ""),
+        "per-vu-iterations" => ("vus: 2", ""),
+        "shared-iterations" => ("vus: 2, iterations: 9", ""),
+        "stepped-vus" => ("vus: [1, 2]", ""),
+        "burst" => ("size: 2", ""),
+        "users" => ("users: 2, hold_for: 1m", ""),
+        "limit" => ("hold: 2", "acquire: {post: /take}, release: {delete: /give}"),
+        "search" => ("start: 1/s", "sustain: [rate(ok) >= 95%], steps: [{get: /}]"),
+        other => panic!("{other}: what is its smallest load?"),
+    };
+    let more = if more.is_empty() { "steps: [{get: /}]" } else { more };
+    format!("{{load: {{executor: {executor}, {load}}}, {more}}}")
+}
+
 /// The settings of a small configuration with these values written into it, line by line.
 fn settings(written: &[(String, String)]) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("plimsoll.yaml");
+    let loads =
+        LOADS.iter().filter(|(executor, ..)| *executor != "probe").fold(String::new(), |mut text, (executor, ..)| {
+            let _ = writeln!(text, "  {executor}: {}", smallest(executor));
+            text
+        });
     fs::write(
         &path,
-        "version: 1\n\
-         targets: {t: {base_url: \"http://localhost:1\", http: {}, stats: {gauges: {g: {get: /g, json: \"$.g\"}}}}}\n\
-         scenarios:\n  \
-           probe: {schedule: {every: 1m}, load: {executor: probe}, steps: [{get: /}], thresholds: [{expr: p95(latency) < 1s}]}\n  \
-           users: {load: {executor: per-vu-iterations, vus: 2}, steps: [{get: /}]}\n  \
-           rate: {load: {executor: constant-arrival-rate, rate: 1/s, duration: 1s}, steps: [{get: /}]}\n\
-         alerts: {receivers: {r: {email: {to: a@example.com, from: b@example.com, smtp: \"smtp://localhost\"}}}}\n\
-         telemetry: {otlp: {endpoint: \"http://localhost:4318\"}}\n",
+        format!(
+            "version: 1\n\
+             targets: {{t: {{base_url: \"http://localhost:1\", http: {{}}, stats: {{gauges: {{g: {{get: /g, json: \"$.g\"}}}}}}}}}}\n\
+             scenarios:\n{loads}  \
+               probe: {{schedule: {{every: 1m}}, load: {{executor: probe}}, steps: [{{get: /}}], thresholds: [{{expr: p95(latency) < 1s}}]}}\n\
+             alerts: {{receivers: {{r: {{email: {{to: a@example.com, from: b@example.com, smtp: \"smtp://localhost\"}}}}}}}}\n\
+             telemetry: {{otlp: {{endpoint: \"http://localhost:4318\"}}}}\n"
+        ),
     )
     .expect("writable");
     let options = Options { path: Some(path), policy_file: None, env: [].into(), credentials_dir: None };

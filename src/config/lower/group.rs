@@ -247,7 +247,9 @@ impl Lower<'_> {
                 captures.push(name.clone());
                 needs.push(name.as_str().into());
             }
+            self.elsewhere.clone_from(&kept);
             let steps = self.steps(&at.key("steps"), &task.steps, &mut captures);
+            self.elsewhere.clear();
             out.push(Task { name: task.name.as_str().into(), weight: task.weight.unwrap_or(1), needs, steps });
         }
         if !out.is_empty() && out.iter().all(|task| !task.needs.is_empty()) {

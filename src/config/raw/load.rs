@@ -53,7 +53,7 @@ pub(crate) struct Load {
     pub(crate) repeat: Option<u64>,
     /// burst: from the start of one to the start of the next; they may overlap.
     pub(crate) every: Option<DurationText>,
-    /// burst, stepped-vus: from the end of one to the start of the next; 0s by default.
+    /// burst, stepped-vus: from the end of one to the start of the next.
     pub(crate) pause: Option<DurationText>,
     /// users: how many at the peak. limit with `per: user`: whose limits are tried, 1 if left out.
     #[schemars(range(min = 1, max = 100_000))]
