@@ -10,6 +10,7 @@ pub mod fake;
 mod flow;
 pub mod gate;
 pub mod judging;
+mod life;
 pub mod pacer;
 pub mod perform;
 pub mod plan;

@@ -22,6 +22,12 @@ pub(crate) fn phrase(def: &str) -> &'static str {
         "Load" => "`load`",
         "Step" => "a request",
         "Capture" => "a capture",
+        "On" => "`on`",
+        "RetryMap" => "a reaction",
+        "Retry" => "`retry`",
+        "Loop" => "`loop`",
+        "TimesBetween" => "`times`",
+        "PauseMap" => "`think`",
         "ThresholdMap" => "a threshold",
         "Alerts" => "`alerts`",
         "AlertInvalid" => "`on`",
@@ -55,7 +61,7 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
             "size repeat every pause users spawn_rate hold_for ramp_down hold over free cycles per \
              bystanders race variable factor precision measure cooldown max deadline identities"
         }
-        "Step" => "loop until every stream multipart tags push weight needs on when retry",
+        "Step" => "stream push weight needs",
         "ThresholdMap" => "confidence while hint of pass warn fail",
         "Alerts" => "rules",
         "Receiver" => "webhook alertmanager slack",
@@ -138,6 +144,16 @@ fn foreign_in_steps(def: &str, key: &str) -> Option<&'static str> {
         "data" | "payload" | "content" if def == "Step" => "write `json: {…}`, `form: {…}` or `body: text`",
         "extract" | "save" | "captures" | "extractors" if def == "Step" => "write `capture: {id: {json: $.id}}`",
         "status" | "expected_status" | "statusCode" if def == "Step" => "write `expect: [\"status == 200\"]`",
+        "while" | "repeat" | "poll" if def == "Step" => {
+            "write `until: \"$.status == 'done'\"`, with `every: 1s` and `timeout: 90s`"
+        }
+        "foreach" | "for_each" | "count" | "times" if def == "Step" => {
+            "write `loop: {over: [a, b], as: name}` or `loop: {times: 5}`"
+        }
+        "if" | "ifTrue" | "condition" if def == "Step" => "write `when: \"name == 1\"`",
+        "retry" | "retries" | "max_retries" if def == "Step" => {
+            "write `on: {rejected: {retry: {max: 3}}, failed: stop}`"
+        }
         "continue_on_error" | "continueOnError" | "on_error" if def == "Step" => "write `on_fail: continue`",
         _ => return None,
     })

@@ -1,6 +1,7 @@
 //! Plans: the instants at which an open load starts its iterations, exact and free of drift (pure).
 
 mod document;
+pub mod think;
 
 use std::time::Duration;
 

@@ -402,7 +402,7 @@ impl Run {
     /// What a slow listener has not taken: it is waited for now that there is no load to slow.
     async fn send_rest(&self) {
         let rest = self.unsent.take();
-        if rest.planned() > 0 || rest.hooks != HookCounts::default() || !rest.stats.is_empty() {
+        if rest.planned() > 0 || rest.polls > 0 || rest.hooks != HookCounts::default() || !rest.stats.is_empty() {
             let event = RunEvent::Second {
                 scenario: self.request.scenario.name.clone(),
                 run_id: self.request.run_id.clone(),

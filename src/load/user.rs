@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    flow::Left,
+    flow::{Left, Tally, Walk},
     gate::Gate,
     perform::Transport,
     recorder::{IterationEnd, Recorder},
@@ -18,13 +18,13 @@ use super::{
 use crate::{
     http::{
         conn::Conn,
-        scope::{Prepared, Scope},
+        scope::{Draws, Prepared, Scope},
     },
     model::{
         Name,
         clock::{self, Clock},
         labels::Labels,
-        scenario::{Group, Scenario},
+        scenario::{Group, Scenario, Step},
         settings::Redactor,
     },
 };
@@ -76,6 +76,30 @@ pub enum Model {
 pub struct User {
     /// The user's connection, where each has one of its own.
     pub conn: Option<Conn>,
+    /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
+    /// a name is the one that counts.
+    pub kept: BTreeMap<Name, serde_json::Value>,
+    /// How far its life has come.
+    pub(super) life: Life,
+}
+
+/// How far the life of a user has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Life {
+    /// Before `on_start`.
+    #[default]
+    New,
+    /// `on_start` went well.
+    Started,
+    /// `on_start` did not, or `on_stop` was done.
+    Gone,
+}
+
+impl User {
+    /// Whether it holds everything that a task needs.
+    pub fn has(&self, needs: &[Name]) -> bool {
+        needs.iter().all(|name| self.kept.contains_key(name))
+    }
 }
 
 /// One iteration to be done.
@@ -102,45 +126,98 @@ impl Shared {
     /// A scope for the next iteration.
     pub fn scope(&self, turn: &Turn) -> Scope {
         self.count.set(self.count.get() + 1);
-        let n = self.count.get();
+        self.scope_of(turn, self.count.get())
+    }
+
+    /// A scope for what is no iteration of the load: the hooks of a user.
+    pub(super) fn scope_of(&self, turn: &Turn, n: u64) -> Scope {
+        let number = if n == 0 { turn.vu } else { n };
         Scope {
             constants: self.constants.clone(),
             run_id: self.run_id.clone(),
             vu: turn.vu,
             iteration: turn.iteration,
-            identity: self.group.load.identities.map_or(turn.vu, |among| (n - 1) % u64::from(among) + 1),
+            identity: self.group.load.identities.map_or(turn.vu, |among| (number.max(1) - 1) % u64::from(among) + 1),
             n,
             captures: self.inherited.borrow().clone(),
             seed: self.scenario.seed,
             clock: self.clock.clone(),
+            rows: Vec::new(),
+            draws: Draws::default(),
         }
     }
 
-    /// One iteration, intended to start at `intended`.
+    /// One iteration, intended to start at `intended`. `Interrupted` tells the user to end: the run was stopped, or its
+    /// `on_start` did not go well.
     pub async fn iterate(&self, turn: &Turn, intended: Instant, user: &mut User, model: Model) -> IterationEnd {
-        let mut scope = Arc::new(self.scope(turn));
+        let mut intended = intended;
+        if !self.group.on_start.is_empty() {
+            match Box::pin(self.begin(turn, user, model, intended)).await {
+                Some(begun) => intended = begun,
+                None => return IterationEnd::Interrupted,
+            }
+        }
+        let mut scope = self.scope(turn);
+        if !user.kept.is_empty() {
+            scope.captures.extend(user.kept.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        let mut scope = Arc::new(scope);
+        let end = self.walk(&self.group.tasks[turn.task].steps, &mut scope, turn, intended, user, model).await;
+        if self.group.tasks.len() > 1 {
+            user.kept = Arc::unwrap_or_clone(scope).captures;
+        }
+        end
+    }
+
+    /// One iteration through these steps; what they capture is left in `scope`.
+    pub async fn walk(
+        &self,
+        steps: &[Step],
+        scope: &mut Arc<Scope>,
+        turn: &Turn,
+        intended: Instant,
+        user: &mut User,
+        model: Model,
+    ) -> IterationEnd {
         let labels = self.group.labels.and(&turn.labels);
+        let mut walk = Walk { labels: &labels, scope, user, model, tally: Tally::Load, why: None };
         let mut end = IterationEnd::Completed;
         let mut due = intended;
-        for step in &self.group.tasks[turn.task].steps {
-            let (left, ended) = self.step(step, &labels, &mut scope, due, user, model).await;
+        for step in steps {
+            let (left, next) = self.step(step, &mut walk, due).await;
             match left {
-                Left::GoOn => {}
+                Left::GoOn => due = next,
                 Left::Over if self.stop.interrupts() => {
                     end = IterationEnd::Interrupted;
                     break;
                 }
-                Left::Ended | Left::Over => {
+                Left::Again(_) | Left::Ended | Left::Over => {
                     end = IterationEnd::Failed;
                     break;
                 }
             }
-            due = match step.think {
-                Some(think) => self.think(think, ended).await,
-                None => ended,
-            };
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));
         end
+    }
+
+    /// Sends hooks through the steps, in order; the first that does not end ok ends them, unless it may go on.
+    /// Fails with its words, or with none if the run was stopped.
+    pub(super) async fn hooks(
+        &self,
+        steps: &[Step],
+        scope: &mut Arc<Scope>,
+        user: &mut User,
+        tally: Tally,
+    ) -> Result<(), Option<String>> {
+        let labels = Labels::default();
+        let mut walk = Walk { labels: &labels, scope, user, model: Model::Closed, tally, why: None };
+        for step in steps {
+            walk.why = None;
+            if self.step(step, &mut walk, clock::mono()).await.0 != Left::GoOn {
+                return Err(walk.why);
+            }
+        }
+        Ok(())
     }
 }

@@ -93,7 +93,7 @@ impl Lower<'_> {
         let steps = self.steps(&at.key("steps"), &raw.steps, &mut captures);
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
         let default = target.as_ref().map_or(Duration::ZERO, |target| target.http.timeout);
-        let longest = steps.iter().map(|step| step.timeout.unwrap_or(default)).max().unwrap_or(default);
+        let longest = steps.iter().map(|step| step.patience(default)).max().unwrap_or(default);
         let load = self.load(&at.key("load"), &raw.load, target.as_deref(), longest, policy);
         let measured =
             Measured { target: target.as_deref(), steps: steps.iter().map(|step| step.name.clone()).collect() };
