@@ -21,7 +21,7 @@ use crate::{
         Name,
         clock::Now,
         run::{GeneratorReport, RunSummary, Trigger, Verdict},
-        scenario::Scenario,
+        scenario::{CERT_EXPIRES_IN, Scenario},
         units::Unit,
     },
     schedule::{
@@ -346,7 +346,10 @@ impl Control {
         self.metrics.running(&scenario, self.agenda.running(&scenario).len() as u64);
         self.metrics.in_flight(&scenario, 0);
         for (stat, summary) in &run.stats {
-            if let Some(value) = summary.last {
+            let Some(value) = summary.last else { continue };
+            if stat == CERT_EXPIRES_IN {
+                self.metrics.certificate(&run.target, run.ended_at, value);
+            } else {
                 self.metrics.target_stat(&run.target, stat, Unit::named(&summary.unit), value);
             }
         }

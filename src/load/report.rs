@@ -99,8 +99,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
 
 /// Unit and kind (counter or gauge) of each of the target's figures.
 pub fn stat_units(scenario: &Scenario) -> BTreeMap<Name, (Unit, bool)> {
-    let stats = scenario.target.stats.iter().flat_map(|spec| &spec.stats);
-    stats.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter))).collect()
+    scenario.target.figures().collect()
 }
 
 fn throughput(data: &RunData) -> f64 {
@@ -150,16 +149,22 @@ fn groups(data: &RunData) -> BTreeMap<String, GroupStats> {
     merged.into_iter().map(|(group, series)| (group, stats_of(&series))).collect()
 }
 
-/// Lines worth reading: where 503s were counted as failures, the rule to paste if they are the target's queue.
+/// Lines worth reading: that certificates were not checked; where 503s were counted as failures, the rule to paste if they are the target's queue.
 fn hints(scenario: &Scenario, total: &Series) -> Vec<String> {
     let unavailable = total.status.get(&503).copied().unwrap_or_default();
     let by_status = total.reasons.get(&(Outcome::Failed, fail::STATUS.into())).copied().unwrap_or_default();
-    if unavailable == 0 || by_status == 0 {
-        return Vec::new();
+    let mut hints = Vec::new();
+    if scenario.target.http.tls.insecure && scenario.target.base.https {
+        let name = &scenario.target.name;
+        hints.push(format!("certificates were not checked: targets.{name} says `insecure: true`"));
     }
-    vec![format!(
+    if unavailable == 0 || by_status == 0 {
+        return hints;
+    }
+    hints.push(format!(
         "{unavailable} {} 503 without Retry-After and counted as failed. If that is a full queue and not an outage, add under targets.{}: classify: [{{outcome: rejected, status: 503}}]",
         if unavailable == 1 { "answer was" } else { "answers were" },
         scenario.target.name
-    )]
+    ));
+    hints
 }

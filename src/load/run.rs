@@ -36,7 +36,7 @@ use super::{
     user::{Shared, Turn},
 };
 use crate::{
-    http::dial::Dialer,
+    http::{dial::Dialer, tls::Tls},
     judge::{History, WindowJudge},
     measure::data::RunData,
     model::{
@@ -221,6 +221,10 @@ struct Run {
     begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
+    /// Knows the certificate that the target showed last.
+    tls: RefCell<Option<Tls>>,
+    /// When which end of it was noted.
+    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
 
 impl Run {
@@ -242,6 +246,8 @@ impl Run {
             clock_steps: Cell::new(0),
             begun: Cell::new(false),
             hooking: Cell::new(false),
+            tls: RefCell::default(),
+            certificate: Cell::new(None),
             request,
         }
     }
@@ -253,6 +259,7 @@ impl Run {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
+        self.tls.replace(dialer.tls());
         let group = &scenario.groups[0];
         let readings = dialer.another();
         let hooks = self.shared(group, Stop::default(), Connections::PerVu, dialer.another());
@@ -374,6 +381,9 @@ impl Run {
         let walled = now.wall.duration_since(before.wall).as_secs_f64();
         if (walled - elapsed.as_secs_f64()).abs() > CLOCK_STEP.as_secs_f64() {
             self.clock_steps.set(self.clock_steps.get() + 1);
+        }
+        if self.measuring.get() {
+            self.note_certificate();
         }
         let Taken { judged: mut data, outside } = self.recorder.take();
         self.earlier.borrow_mut().merge(&outside);

@@ -15,7 +15,8 @@ pub use step::{
     Retry, Step, StreamDone, StreamFormat, StreamSpec, Until,
 };
 pub use target::{
-    BaseUrl, ClassifyRule, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec, StatusMatch, Target,
+    BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec,
+    StatusMatch, Target, TlsOptions,
 };
 
 use super::{Name, expr::Threshold, schedule::ScheduleSpec};

@@ -148,6 +148,7 @@ families! {
     TargetPolls = "plimsoll_target_polls_total",
     TargetPollFailures = "plimsoll_target_poll_failures_total",
     TargetStat = "plimsoll_target_stat",
+    CertificateExpiry = "plimsoll_tls_certificate_expiry_timestamp_seconds",
     AlertStatus = "plimsoll_alert_status",
     AlertTransitions = "plimsoll_alert_transitions_total",
     Notifications = "plimsoll_notifications_total",

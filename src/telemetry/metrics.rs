@@ -321,6 +321,11 @@ impl Metrics {
         self.tables.set(Family::TargetStat, &[target, stat, unit], value);
     }
 
+    /// The certificate that the target showed last is valid for `seconds` from `at`.
+    pub fn certificate(&mut self, target: &str, at: Timestamp, seconds: f64) {
+        self.tables.set(Family::CertificateExpiry, &[target], (unix(at) + seconds).round());
+    }
+
     /// Whether all load is stopped.
     pub fn paused(&mut self, on: bool) {
         self.tables.set(Family::Paused, &[], flag(on));

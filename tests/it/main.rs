@@ -14,4 +14,5 @@ mod practice;
 mod stop;
 mod support;
 mod tidy;
+mod tls;
 mod web;

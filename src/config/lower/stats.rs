@@ -9,7 +9,7 @@ use crate::{
     config::{check::short, raw},
     model::{
         Name, jsonpath,
-        scenario::{StatRead, StatSpec, StatsSpec},
+        scenario::{CERT_EXPIRES_IN, StatRead, StatSpec, StatsSpec},
         units,
     },
 };
@@ -32,6 +32,7 @@ const RESERVED: &[&str] = &[
     "elapsed",
     "bytes",
     "status",
+    CERT_EXPIRES_IN,
 ];
 
 impl Lower<'_> {

@@ -1,6 +1,6 @@
 //! `targets`: where requests go, how, and what their answers mean.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{At, Lower, Scope};
 use crate::{
@@ -8,7 +8,10 @@ use crate::{
     model::{
         Name, address,
         outcome::Outcome,
-        scenario::{BaseUrl, ClassifyRule, Connections, HttpOptions, ReasonSource, StatusMatch, Target},
+        scenario::{
+            BaseUrl, ClassifyRule, ClientIdentity, Connections, HttpOptions, ReasonSource, StatusMatch, Target,
+            TlsOptions,
+        },
         settings::Policy,
         template::{Escape, Template},
         units,
@@ -196,20 +199,61 @@ impl Lower<'_> {
         if let Some(Ok(size)) = raw.max_body.as_ref().map(|size| units::parse_quantity(&size.0)) {
             options.max_body = size.value as u64;
         }
-        let tls = at.key("tls").key("ca");
-        options.ca = raw.tls.as_ref().and_then(|tls| tls.ca.as_deref()).map(|file| self.certificates(&tls, file));
+        options.tls = raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)).unwrap_or_default();
         options
     }
 
-    /// A PEM file that must be readable now.
-    pub(super) fn certificates(&mut self, at: &At, file: &str) -> std::path::PathBuf {
+    fn tls(&mut self, at: &At, raw: &raw::Tls) -> TlsOptions {
+        let ca = raw.ca.as_deref().map(|file| self.certificates(&at.key("ca"), file));
+        let identity = match (raw.cert.as_deref(), raw.key.as_deref()) {
+            (Some(cert), Some(key)) => Some(ClientIdentity {
+                cert: self.certificates(&at.key("cert"), cert),
+                key: self.pem(&at.key("key"), key, "PRIVATE KEY-----", "unencrypted private key"),
+            }),
+            (None, None) => None,
+            (cert, _) => {
+                let (there, missing) = if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+                let help = format!("write `{missing}: FILE` beside it");
+                self.error(&at.key(there), format!("`{there}` without `{missing}`"), help);
+                None
+            }
+        };
+        let server_name = raw.server_name.as_deref().and_then(|name| {
+            let known = rustls::pki_types::ServerName::try_from(name).is_ok();
+            if !known {
+                let help = "write the name that the certificate is for, such as `api.example.com`";
+                self.error(&at.key("server_name"), format!("`{}` is no name for TLS", short(name)), help);
+            }
+            known.then(|| name.into())
+        });
+        let insecure = raw.insecure.unwrap_or_default();
+        if let (true, Some(_)) = (insecure, &ca) {
+            self.error(
+                &at.key("insecure"),
+                "`insecure: true` trusts anybody, so `ca` does nothing",
+                "keep one of them",
+            );
+        }
+        TlsOptions { ca, identity, server_name, insecure }
+    }
+
+    /// A PEM file of certificates that must be readable now.
+    pub(super) fn certificates(&mut self, at: &At, file: &str) -> PathBuf {
+        self.pem(at, file, "-----BEGIN CERTIFICATE-----", "certificate")
+    }
+
+    fn pem(&mut self, at: &At, file: &str, mark: &str, what: &str) -> PathBuf {
         let path = self.resolve(at, file);
         match crate::input::read_text(&path, crate::input::MAX_CERTIFICATES) {
-            Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {}
+            Ok(text) if text.contains(mark) && !text.contains("ENCRYPTED PRIVATE KEY") => {}
             Ok(_) => self.error(
                 at,
-                format!("`{}` holds no certificate", path.display()),
-                "name a PEM file (-----BEGIN CERTIFICATE-----)",
+                format!("`{}` holds no {what}", path.display()),
+                if mark.starts_with('-') {
+                    "name a PEM file (-----BEGIN CERTIFICATE-----)"
+                } else {
+                    "name a PEM file (-----BEGIN PRIVATE KEY-----)"
+                },
             ),
             Err(error) => {
                 let reason = super::constants::reason(&error);

@@ -12,6 +12,7 @@ use crate::{
         outcome::Outcome,
         run::Severity,
         scenario::{Executor, Load, Target},
+        units::Unit,
     },
 };
 
@@ -190,8 +191,8 @@ impl Lower<'_> {
         let find = |name: &str| threshold.source.find(name).unwrap_or_default();
         // Without its target nothing is known of the figures: the target's own errors come first.
         if let Some(target) = measured.target {
-            let stats = target.stats.as_ref().map(|stats| &stats.stats);
-            let known: Vec<&str> = stats.iter().flat_map(|stats| stats.keys()).map(|name| &**name).collect();
+            let figures: Vec<(Name, Unit)> = target.figures().map(|(name, (unit, _))| (name, unit)).collect();
+            let known: Vec<&str> = figures.iter().map(|(name, _)| &**name).collect();
             for name in threshold.stats().filter(|name| !known.contains(name)) {
                 let words = known.iter().copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
@@ -208,8 +209,7 @@ impl Lower<'_> {
                 };
                 self.text_error(at, find(name), format!("there is no metric `{name}`"), help);
             }
-            let units =
-                stats.iter().flat_map(|stats| stats.iter()).map(|(name, stat)| (name.clone(), stat.unit)).collect();
+            let units = figures.iter().cloned().collect();
             if let Err(error) = expr::check_units(threshold, &units) {
                 self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
             }

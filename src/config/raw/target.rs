@@ -79,6 +79,14 @@ pub(crate) enum ConnectionsWord {
 pub(crate) struct Tls {
     /// PEM file of additional certificate authorities.
     pub(crate) ca: Option<String>,
+    /// PEM file of a client certificate, with `key`.
+    pub(crate) cert: Option<String>,
+    /// PEM file of the client certificate's private key.
+    pub(crate) key: Option<String>,
+    /// The name asked for (SNI) and expected in the certificate; the host's by default.
+    pub(crate) server_name: Option<String>,
+    /// Accept any certificate, which the report then says; false by default.
+    pub(crate) insecure: Option<bool>,
 }
 
 /// One rule of `classify`.

@@ -1,11 +1,17 @@
 //! The target's own figures, read while the load goes on.
 
+use std::time::Duration;
+
 use super::Run;
 use crate::{
+    http::tls::Tls,
     load::poller::{Poller, Readings},
     measure::data::StatPoint,
-    model::clock,
+    model::{clock, scenario::CERT_EXPIRES_IN},
 };
+
+/// A certificate that stays the same is noted this often.
+const CERTIFICATE_EVERY: Duration = Duration::from_mins(1);
 
 impl Run {
     pub(super) async fn poll(&self, poller: &mut Poller) {
@@ -23,6 +29,20 @@ impl Run {
         for (name, reading) in readings {
             self.recorder.stat(&name, reading.ok().map(|value| StatPoint { at, value }));
         }
+    }
+
+    /// How long the certificate that was shown last is still valid: at its first sight, when it changes, and now and then.
+    pub(super) fn note_certificate(&self) {
+        let ends = self.tls.borrow().as_ref().and_then(Tls::certificate_ends);
+        let (Some(ends), now) = (ends, self.request.clock.now()) else { return };
+        let known = self.certificate.get();
+        if known.is_some_and(|(at, known)| known == ends && now.mono.saturating_duration_since(at) < CERTIFICATE_EVERY)
+        {
+            return;
+        }
+        self.certificate.set(Some((now.mono, ends)));
+        let value = ends.duration_since(now.wall).as_secs_f64();
+        self.recorder.stat(&CERT_EXPIRES_IN.into(), Some(StatPoint { at: self.since_load(), value }));
     }
 
     pub(super) fn since_load(&self) -> f64 {

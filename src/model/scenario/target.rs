@@ -1,6 +1,6 @@
 //! A service under test: where it is, how it is reached, what its answers mean, and its own figures.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ::http::{HeaderName, StatusCode};
 use serde_json_path::JsonPath;
@@ -25,6 +25,18 @@ pub struct Target {
     pub classify: Vec<ClassifyRule>,
     /// The target's own figures.
     pub stats: Option<StatsSpec>,
+}
+
+/// The figure that a target which shows a certificate has without being asked: how long it is still valid, in seconds.
+pub const CERT_EXPIRES_IN: &str = "cert_expires_in";
+
+impl Target {
+    /// Unit and kind (is it a counter?) of each figure: those that are read, and [`CERT_EXPIRES_IN`].
+    pub fn figures(&self) -> impl Iterator<Item = (Name, (Unit, bool))> {
+        let read = self.stats.iter().flat_map(|stats| &stats.stats);
+        let read = read.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter)));
+        read.chain(self.base.https.then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))
+    }
 }
 
 /// Scheme, host, port and path prefix of a target.
@@ -68,8 +80,8 @@ pub struct HttpOptions {
     pub reuse: bool,
     /// Names are resolved again after this long.
     pub dns_ttl: Duration,
-    /// PEM file of additional certificate authorities.
-    pub ca: Option<std::path::PathBuf>,
+    /// Certificates and names.
+    pub tls: TlsOptions,
     /// A body beyond this many bytes ends the request as `failed{body_limit}`.
     pub max_body: u64,
 }
@@ -82,10 +94,32 @@ impl Default for HttpOptions {
             connect_timeout: Duration::from_secs(5),
             reuse: true,
             dns_ttl: Duration::from_mins(1),
-            ca: None,
+            tls: TlsOptions::default(),
             max_body: 10 * 1024 * 1024,
         }
     }
+}
+
+/// How a target's certificate is judged, and what we show of ourselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// PEM file of additional certificate authorities.
+    pub ca: Option<PathBuf>,
+    /// What we show when the target asks who we are.
+    pub identity: Option<ClientIdentity>,
+    /// The name asked for (SNI) and expected in the certificate, instead of the host's; one that TLS takes.
+    pub server_name: Option<Name>,
+    /// Accept any certificate. The report says so.
+    pub insecure: bool,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// PEM file: the certificate, then those that vouch for it.
+    pub cert: PathBuf,
+    /// PEM file: its private key.
+    pub key: PathBuf,
 }
 
 /// One rule of `classify`.

@@ -163,6 +163,7 @@ pub(crate) fn after_one_run() -> Arc<Snapshot> {
     metrics.target_poll("ollama", Err("timeout"));
     metrics.target_stat("ollama", "memory", Unit::Bytes, 13.6e9);
     metrics.target_stat("ollama", "queued", Unit::Count, 3.0);
+    metrics.certificate("ollama", NOW, 86_400.0);
     metrics.paused(true);
     metrics.store_degraded(false);
     metrics.reloaded(true, NOW);
