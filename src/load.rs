@@ -7,6 +7,7 @@ mod admit;
 pub mod answer;
 pub mod executor;
 pub mod fake;
+pub mod feeds;
 mod flow;
 pub mod gate;
 pub mod judging;
@@ -21,3 +22,6 @@ pub mod report;
 pub mod run;
 pub mod stop;
 pub mod user;
+
+#[cfg(test)]
+mod testing;

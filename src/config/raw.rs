@@ -3,6 +3,8 @@
 //! The documentation of a field is its description in the schema, which editors show.
 
 mod alerts;
+mod group;
+mod load;
 mod scenario;
 mod step;
 mod target;
@@ -12,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, scenario::*, step::*, target::*, words::*};
+pub(crate) use self::{alerts::*, group::*, load::*, scenario::*, step::*, target::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -7,11 +7,11 @@ use super::{
     flow::Tally,
     user::{Life, Model, Shared, Turn, User},
 };
-use crate::model::{clock, outcome::DropReason};
+use crate::model::clock;
 
 impl Shared {
-    /// Does `on_start`, once per user; whoever lets users start together calls it before. `None` ends the user: what it
-    /// was about to do is dropped, and said. Else when its iteration is intended: not before `on_start` is done.
+    /// Does `on_start`, once per user; whoever lets users start together calls it before. `None` ends the user. Else when
+    /// its iteration is intended: not before `on_start` is done.
     pub async fn begin(&self, turn: &Turn, user: &mut User, model: Model, intended: Instant) -> Option<Instant> {
         match user.life {
             Life::Started => return Some(intended),
@@ -23,22 +23,18 @@ impl Shared {
             return Some(intended);
         }
         let mut scope = Arc::new(self.scope_of(turn, 0));
-        match self.hooks(&self.group.on_start, &mut scope, user, Tally::UserHook).await {
-            Ok(()) => {
-                user.kept = Arc::unwrap_or_clone(scope).captures;
-                user.life = Life::Started;
-                Some(intended.max(clock::mono()))
-            }
-            Err(why) => {
-                if let Some(why) = why.filter(|_| !self.stop.interrupts()) {
-                    self.recorder.lose_user(why);
-                    self.recorder.drop_one(DropReason::Deadline, intended);
-                }
-                // The next arrival at this slot is another user.
-                user.life = if model == Model::Open { Life::New } else { Life::Gone };
-                None
-            }
+        let done = self.hooks(&self.group.on_start, &mut scope, user, Tally::UserHook).await;
+        let Err(why) = done else {
+            user.kept = Arc::unwrap_or_clone(scope).captures;
+            user.life = Life::Started;
+            return Some(intended.max(clock::mono()));
+        };
+        if let Some(why) = why.filter(|_| !self.stop.interrupts()) {
+            self.recorder.lose_user(why);
         }
+        // The next arrival at this slot is another user.
+        user.life = if model == Model::Open { Life::New } else { Life::Gone };
+        None
     }
 
     /// Does `on_stop`, if the user has begun; after its last iteration, within the grace.
@@ -49,6 +45,7 @@ impl Shared {
         }
         let mut scope = self.scope_of(turn, 0);
         scope.captures.extend(std::mem::take(&mut user.kept));
+        scope.captures.extend(std::mem::take(&mut user.last));
         user.life = Life::Gone;
         // Its failure is counted and noted; there is nothing left that it could end.
         let _noted = self.hooks(&self.group.on_stop, &mut Arc::new(scope), user, Tally::UserHook).await;

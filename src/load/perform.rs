@@ -20,6 +20,7 @@ use crate::{
     http::{
         capture,
         classify::Landing,
+        cookies::Place,
         dial,
         exchange::{self, Answer, ExchangeTimes, Keep, Want},
         request,
@@ -99,7 +100,11 @@ impl Shared {
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
         let Action::Http(spec) = &step.action;
-        let request = match request::build(spec, target, scope) {
+        let cookies = |path: &str| {
+            let place = self.place(path);
+            if self.group.cookies { user.jar.header(place, self.clock.now().wall) } else { None }
+        };
+        let request = match request::build_with(spec, target, scope, cookies) {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
@@ -134,6 +139,10 @@ impl Shared {
         };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let answered = result.as_ref().ok();
+        if let (true, Some(answer), Some((_, uri))) = (self.group.cookies, answered, &asked) {
+            let path = uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
         let Judged { landing, captured, body, until } = match result {
             Ok(answer) => self.judge(step, scope, answer, latency, times).await,
@@ -223,6 +232,11 @@ impl Shared {
     pub(super) fn give_up(&self, done: &mut Performed) {
         let failure = self.cut_off();
         done.fail(Classified { outcome: failure.outcome, reason: failure.reason.into() }, failure.detail);
+    }
+
+    fn place<'a>(&'a self, path: &'a str) -> Place<'a> {
+        let base = &self.scenario.target.base;
+        Place { host: &base.host, path, https: base.https }
     }
 
     fn line(&self, step: &Step, done: &Performed) -> String {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    feeds::Takes,
     flow::{Left, Tally, Walk},
     gate::Gate,
     perform::Transport,
@@ -18,12 +19,14 @@ use super::{
 use crate::{
     http::{
         conn::Conn,
+        cookies::Jar,
         scope::{Draws, Prepared, Scope},
     },
     model::{
         Name,
         clock::{self, Clock},
         labels::Labels,
+        outcome::DropReason,
         scenario::{Group, Scenario, Step},
         settings::Redactor,
     },
@@ -58,6 +61,8 @@ pub struct Shared {
     pub started: Cell<Instant>,
     /// Iterations so far, of the whole run.
     pub count: Rc<Cell<u64>>,
+    /// The rows of data that its tasks take.
+    pub takes: Takes,
 }
 
 /// Whether arrivals wait for nobody.
@@ -79,6 +84,10 @@ pub struct User {
     /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
     /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,
+    /// What the last iteration captured, where `on_stop` may use it.
+    pub(super) last: BTreeMap<Name, serde_json::Value>,
+    /// Its cookies, where the group keeps them.
+    pub(super) jar: Jar,
     /// How far its life has come.
     pub(super) life: Life,
 }
@@ -123,10 +132,42 @@ impl Turn {
 }
 
 impl Shared {
+    /// The same users' things with a stop and a group of their own.
+    pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
+        Rc::new(Self {
+            takes: if Arc::ptr_eq(&group, &self.group) {
+                self.takes.clone()
+            } else {
+                Takes::of(&self.takes.feeds, &group)
+            },
+            scenario: self.scenario.clone(),
+            group,
+            constants: self.constants.clone(),
+            transport: self.transport.clone(),
+            gate: self.gate.clone(),
+            recorder: self.recorder.clone(),
+            stop,
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
+            run_id: self.run_id.clone(),
+            inherited: self.inherited.clone(),
+            started: self.started.clone(),
+            count: self.count.clone(),
+        })
+    }
+
     /// A scope for the next iteration.
     pub fn scope(&self, turn: &Turn) -> Scope {
         self.count.set(self.count.get() + 1);
         self.scope_of(turn, self.count.get())
+    }
+
+    /// Takes a row of each feed that the task uses. The last row of a feed that ends the load ends it.
+    pub fn take_rows(&self, scope: &mut Scope, task: usize) {
+        scope.rows = self.takes.take(task);
+        if !scope.rows.is_empty() && self.takes.is_over(task) {
+            self.stop.end_of_plan();
+        }
     }
 
     /// A scope for what is no iteration of the load: the hooks of a user.
@@ -154,17 +195,32 @@ impl Shared {
         if !self.group.on_start.is_empty() {
             match Box::pin(self.begin(turn, user, model, intended)).await {
                 Some(begun) => intended = begun,
-                None => return IterationEnd::Interrupted,
+                None => {
+                    // It was planned, and does not take place.
+                    if !self.stop.interrupts() {
+                        self.recorder.drop_one(DropReason::Deadline, intended);
+                    }
+                    return IterationEnd::Interrupted;
+                }
             }
         }
+        if self.takes.is_over(turn.task) {
+            // Its last row was taken while this one was about to begin.
+            self.stop.end_of_plan();
+            self.recorder.drop_one(DropReason::Deadline, intended);
+            return IterationEnd::Interrupted;
+        }
         let mut scope = self.scope(turn);
+        self.take_rows(&mut scope, turn.task);
         if !user.kept.is_empty() {
             scope.captures.extend(user.kept.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         let mut scope = Arc::new(scope);
         let end = self.walk(&self.group.tasks[turn.task].steps, &mut scope, turn, intended, user, model).await;
-        if self.group.tasks.len() > 1 {
-            user.kept = Arc::unwrap_or_clone(scope).captures;
+        let (several, on_stop) = (self.group.tasks.len() > 1, !self.group.on_stop.is_empty());
+        if several || on_stop {
+            let captures = Arc::unwrap_or_clone(scope).captures;
+            *(if several { &mut user.kept } else { &mut user.last }) = captures;
         }
         end
     }

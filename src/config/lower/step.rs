@@ -1,6 +1,7 @@
 //! Steps and named requests: one request each, with what is expected and kept of its answer. How an iteration goes through
 //! them is in `course`.
 
+mod content;
 mod course;
 
 use std::time::Duration;
@@ -82,7 +83,7 @@ impl Lower<'_> {
         }
     }
 
-    fn step(&mut self, at: &At, raw: &raw::Step, scope: Scope<'_>) -> Option<Step> {
+    pub(super) fn step(&mut self, at: &At, raw: &raw::Step, scope: Scope<'_>) -> Option<Step> {
         let base = match &raw.request {
             Some(name) => Some(self.named(&at.key("request"), name)?),
             None => None,
@@ -97,7 +98,7 @@ impl Lower<'_> {
         let written = Written { step: (raw, at), base };
         // What the loop goes through is known in the step, and nowhere else.
         let outer = scope;
-        let repeat = self.repeat(&written, outer);
+        let repeat = self.rounds(&written, outer);
         let mut inner = if let Scope::Run(names) = outer { names.to_vec() } else { Vec::new() };
         inner.extend(repeat.iter().map(|repeat| repeat.name.to_string()));
         let scope = if matches!(outer, Scope::Run(_)) { Scope::Run(&inner) } else { outer };
@@ -136,7 +137,7 @@ impl Lower<'_> {
             self.name(&at.key("name"), name, "a request");
         }
         let name = name.unwrap_or_else(|| label(&method, path_text));
-        let request = RequestSpec { method, path, headers, body, auth: None };
+        let request = RequestSpec { method, path, headers, body, auth: self.own_auth(&written, scope) };
         let course = self.course(&written, outer, repeat);
         Some(Step {
             timeout,
@@ -257,6 +258,9 @@ impl Lower<'_> {
             });
             return BodySpec::Form(fields.collect());
         }
+        if let Some(parts) = &raw.multipart {
+            return self.multipart(&at, parts, scope);
+        }
         if let Some(text) = &raw.body {
             return BodySpec::Text(self.template(&at, &text.0, Escape::None, scope));
         }
@@ -294,20 +298,29 @@ impl Lower<'_> {
     }
 
     fn body_file(&mut self, at: &At, file: &str) -> BodySpec {
+        self.read_body(at, file, MAX_BODY_FILE).map_or(BodySpec::None, BodySpec::Raw)
+    }
+
+    /// A file that is sent, of at most `room` bytes.
+    fn read_body(&mut self, at: &At, file: &str, room: u64) -> Option<bytes::Bytes> {
         let path = self.resolve(at, file);
         let shown = path.display().to_string();
-        match crate::input::read_bounded(&path, MAX_BODY_FILE) {
-            Ok(bytes) => BodySpec::Raw(bytes.into()),
+        match crate::input::read_bounded(&path, room) {
+            Ok(bytes) => return Some(bytes.into()),
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
-                self.error(at, format!("`{shown}` is larger than 10 MiB"), "send a smaller body");
-                BodySpec::None
+                let message = if room == MAX_BODY_FILE {
+                    format!("`{shown}` is larger than 10 MiB")
+                } else {
+                    format!("`{shown}` makes the body larger than 10 MiB")
+                };
+                self.error(at, message, "send a smaller body");
             }
             Err(error) => {
                 let reason = super::constants::reason(&error);
                 self.error(at, format!("`{shown}` cannot be read: {reason}"), "paths are relative to this file");
-                BodySpec::None
             }
         }
+        None
     }
 
     /// The name of a value that templates and conditions use.
@@ -412,6 +425,7 @@ fn bodies(raw: &raw::Step) -> impl Iterator<Item = &'static str> + use<> {
         ("form", raw.form.is_some()),
         ("body", raw.body.is_some()),
         ("body_file", raw.body_file.is_some()),
+        ("multipart", raw.multipart.is_some()),
     ];
     all.into_iter().filter_map(|(key, there)| there.then_some(key))
 }

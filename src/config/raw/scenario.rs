@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    group::{Cookies, Phase, Repeat, Task, Think, UserGroup},
+    load::Load,
     step::Step,
-    target::Connections,
-    words::{CronText, DurationText, ExprText, OneOrMany, RateText},
+    words::{CronText, DurationText, ExprText, OneOrMany, Ordered},
 };
 
 /// What is sent, when, how much, and what must hold.
@@ -26,14 +27,45 @@ pub(crate) struct Scenario {
     /// When it is due; `manual` by default.
     pub(crate) schedule: Option<Schedule>,
     /// How much is sent.
-    pub(crate) load: Load,
+    pub(crate) load: Option<Load>,
+    /// Several loads, one after the other, instead of `load`; each is a `phase`.
+    #[schemars(length(min = 1, max = 100))]
+    pub(crate) phases: Option<Vec<Phase>>,
+    /// Several kinds of users at the same time, instead of `load`; each is a `user`.
+    #[schemars(extend("maxProperties" = 100))]
+    pub(crate) users: Option<Ordered<UserGroup>>,
+    /// Length of loads that have none of their own.
+    pub(crate) duration: Option<DurationText>,
+    /// All of the load again.
+    pub(crate) repeat: Option<Repeat>,
+    /// What is intended before this much of the load has passed is counted, but not judged; 0s by default.
+    pub(crate) warmup: Option<DurationText>,
     /// Requests before the load, not counted as load.
     pub(crate) before: Option<Vec<Step>>,
     /// Requests after the load, even after an abort; not counted as load.
     pub(crate) after: Option<Vec<Step>>,
+    /// Done once by each user before its first iteration; in no rate.
+    pub(crate) on_start: Option<Vec<Step>>,
+    /// Done once by each user after its last iteration; in no rate.
+    pub(crate) on_stop: Option<Vec<Step>>,
+    /// `per_vu` lets each user keep the cookies it is given; none by default.
+    pub(crate) cookies: Option<Cookies>,
     /// The requests of an iteration, in order.
     #[schemars(length(min = 1, max = 100))]
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Option<Vec<Step>>,
+    /// What users choose from by weight, instead of `steps`.
+    #[schemars(length(min = 1, max = 100))]
+    pub(crate) tasks: Option<Vec<Task>>,
+    /// Pause after each iteration.
+    pub(crate) think: Option<Think>,
+    /// limit: takes one of what is limited.
+    pub(crate) acquire: Option<OneOrMany<Step>>,
+    /// limit: gives one back; done for all that was taken, even after an abort.
+    pub(crate) release: Option<OneOrMany<Step>>,
+    /// search: what must hold for a load to be sustained.
+    pub(crate) sustain: Option<OneOrMany<Threshold>>,
+    /// What must hold of the target's figures before the load; otherwise the run is skipped.
+    pub(crate) require: Option<OneOrMany<Threshold>>,
     /// What must hold of a run.
     pub(crate) thresholds: Option<OneOrMany<Threshold>>,
     /// What must hold of the generator for latency and throughput to be trusted.
@@ -96,63 +128,6 @@ pub(crate) enum Overlap {
 pub(crate) enum Misfire {
     Skip,
     RunOnce,
-}
-
-/// How much is sent.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Load {
-    /// The load model.
-    pub(crate) executor: ExecutorWord,
-    /// probe: tries until one is ok; 1 by default.
-    #[schemars(range(min = 1, max = 100))]
-    pub(crate) attempts: Option<u32>,
-    /// per-vu-iterations: users.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub(crate) vus: Option<u32>,
-    /// per-vu-iterations: iterations of each user; 1 by default.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub(crate) iterations: Option<u64>,
-    /// per-vu-iterations: `together` lets all users leave a barrier at the same instant.
-    pub(crate) start: Option<StartWord>,
-    /// per-vu-iterations: no new iteration after this long; 10m by default.
-    pub(crate) max_duration: Option<DurationText>,
-    /// constant-arrival-rate: iterations per time.
-    pub(crate) rate: Option<RateText>,
-    /// constant-arrival-rate: planned length.
-    pub(crate) duration: Option<DurationText>,
-    /// constant-arrival-rate: how arrivals are spread; uniform by default.
-    pub(crate) arrivals: Option<Arrivals>,
-    /// `per_vu`, or the size of a pool; overrides the target's.
-    pub(crate) connections: Option<Connections>,
-    /// Unanswered requests at once; 1000 by default.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub(crate) max_in_flight: Option<u32>,
-    /// Iterations may finish for this long after the end, never less than the request timeout; 30s by default.
-    pub(crate) graceful_stop: Option<DurationText>,
-}
-
-/// The load model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ExecutorWord {
-    Probe,
-    PerVuIterations,
-    ConstantArrivalRate,
-}
-
-/// How users start.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum StartWord {
-    Together,
-}
-
-/// How arrivals are spread.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Arrivals {
-    Uniform,
 }
 
 /// A condition on a run, alone or with options.

@@ -33,10 +33,14 @@ pub(crate) struct Step {
     pub(crate) options: Option<TemplateText>,
     /// On top of the target's.
     pub(crate) headers: Option<Ordered<Scalar>>,
+    /// Credentials; they override the target's.
+    pub(crate) auth: Option<Auth>,
     /// A JSON body; its texts are templates.
     pub(crate) json: Option<Json>,
     /// A form body.
     pub(crate) form: Option<Ordered<Scalar>>,
+    /// A `multipart/form-data` body: `{file: "@speech.wav", model: base}`; `@` reads a file when the configuration is loaded.
+    pub(crate) multipart: Option<Ordered<Part>>,
     /// A text body.
     pub(crate) body: Option<TemplateText>,
     /// A body read from a file.
@@ -74,6 +78,53 @@ pub(crate) struct Step {
 pub(crate) enum OnFail {
     Stop,
     Continue,
+}
+
+/// Credentials of a request: exactly one of basic, bearer, header.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Auth {
+    /// User name and password (RFC 7617).
+    pub(crate) basic: Option<Basic>,
+    /// A token, such as `${secret.token}` (RFC 6750).
+    pub(crate) bearer: Option<TemplateText>,
+    /// A header and its value: `{x-api-key: "${secret.key}"}`.
+    pub(crate) header: Option<Ordered<TemplateText>>,
+}
+
+/// User name and password.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Basic {
+    /// User name.
+    pub(crate) username: TemplateText,
+    /// Password, such as `${secret.password}`.
+    pub(crate) password: TemplateText,
+}
+
+/// A part of a multipart body: a text, `@` and a file's path, or a map.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(crate) enum Part {
+    /// Text, or a file after `@`; `@@` is a literal `@`.
+    Short(Scalar),
+    /// In full.
+    Long(PartMap),
+}
+
+/// A part of a multipart body: exactly one of file, text.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartMap {
+    /// A file, read when the configuration is loaded.
+    pub(crate) file: Option<String>,
+    /// A text.
+    pub(crate) text: Option<TemplateText>,
+    /// The name that the upload gives the file; that of the file by default.
+    pub(crate) filename: Option<String>,
+    /// Media type of the part, such as `audio/wav`.
+    pub(crate) content_type: Option<String>,
 }
 
 /// How the iteration goes on after a step that did not end ok.

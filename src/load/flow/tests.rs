@@ -6,6 +6,7 @@ use crate::{
     config,
     load::{
         fake::{Fake, FakeAnswer},
+        feeds::{Feeds, Takes},
         gate::Gate,
         perform::Transport,
         recorder::{IterationEnd, Recorder},
@@ -76,6 +77,7 @@ impl Bench {
             inherited: RefCell::default(),
             started: std::cell::Cell::new(clock::mono()),
             count: Rc::default(),
+            takes: Takes::of(&Feeds::new(&scenario.data, scenario.seed), &scenario.groups[0]),
             scenario,
         };
         Self { shared: Rc::new(shared), seen }

@@ -65,7 +65,7 @@ impl Lower<'_> {
         Some(expect)
     }
 
-    pub(super) fn repeat(&mut self, written: &Written<'_>, scope: Scope<'_>) -> Option<Loop> {
+    pub(super) fn rounds(&mut self, written: &Written<'_>, scope: Scope<'_>) -> Option<Loop> {
         let (raw, at) = written.field("loop", |step| step.repeat.as_ref())?;
         let name = raw.name.as_deref().unwrap_or("item");
         self.own_name(&at.key("as"), name, "the variable of a loop");
