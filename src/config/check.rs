@@ -138,14 +138,6 @@ impl<'a> Checker<'a> {
                 continue;
             };
             let inner = Self::place(entry, def, place.secret);
-            if def == "Step" && entry.key == "think" && matches!(entry.node.value, Value::Map(_)) {
-                self.problems.error(
-                    Some(entry.key_span),
-                    "a random `think` is not in this version yet",
-                    "write a fixed pause: `think: 2s`",
-                );
-                continue;
-            }
             if !out.contains_key(&entry.key)
                 && let Some(value) = self.under(Seg::Key(entry.key.clone()), &entry.node, schema, &inner)
             {

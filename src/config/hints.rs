@@ -33,6 +33,16 @@ pub(crate) fn phrase(def: &str) -> &'static str {
         "Environment" => "an environment",
         "Step" => "a request",
         "Capture" => "a capture",
+        "StreamMap" => "`stream`",
+        "Auth" => "`auth`",
+        "Basic" => "`basic`",
+        "PartMap" => "a part",
+        "On" => "`on`",
+        "RetryMap" => "a reaction",
+        "Retry" => "`retry`",
+        "Loop" => "`loop`",
+        "TimesBetween" => "`times`",
+        "PauseMap" => "`think`",
         "ThresholdMap" => "a threshold",
         "Alerts" => "`alerts`",
         "AlertInvalid" => "`on`",
@@ -51,15 +61,15 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
         "Daemon" => "web tls auth",
         "Policy" => "max_requests_per_day max_tokens_per_day max_bytes",
         "Otlp" => "headers tls compression",
-        "Target" => "auth guard cookies",
+        "Target" => "guard cookies",
         "Http" => "proxy http2",
         "Tls" => "cert key server_name insecure",
         "Stats" => "facts",
         "Stat" => "label max_labels limit as process read cgroup promql server log match",
-        "Scenario" => "data metrics recovery state for_each network events artifacts alert on confirm guard",
+        "Scenario" => "state network events artifacts alert on confirm guard",
         "UserGroup" => "data",
         "ScheduleMap" => "continuous after",
-        "Step" => "loop until every stream multipart tags push weight needs on when retry",
+        "Step" => "push weight needs",
         "Alerts" => "rules",
         "Receiver" => "webhook alertmanager slack",
         "Email" => "fallback",
@@ -156,6 +166,20 @@ fn foreign_in_steps(def: &str, key: &str) -> Option<&'static str> {
         "data" | "payload" | "content" if def == "Step" => "write `json: {…}`, `form: {…}` or `body: text`",
         "extract" | "save" | "captures" | "extractors" if def == "Step" => "write `capture: {id: {json: $.id}}`",
         "status" | "expected_status" | "statusCode" if def == "Step" => "write `expect: [\"status == 200\"]`",
+        "while" | "repeat" | "poll" if def == "Step" => {
+            "write `until: \"$.status == 'done'\"`, with `every: 1s` and `timeout: 90s`"
+        }
+        "foreach" | "for_each" | "count" | "times" if def == "Step" => {
+            "write `loop: {over: [a, b], as: name}` or `loop: {times: 5}`"
+        }
+        "if" | "ifTrue" | "condition" if def == "Step" => "write `when: \"name == 1\"`",
+        "retry" | "retries" | "max_retries" if def == "Step" => {
+            "write `on: {rejected: {retry: {max: 3}}, failed: stop}`"
+        }
+        "files" | "upload" | "formData" if def == "Step" => "write `multipart: {file: \"@speech.wav\"}`",
+        "username" | "password" | "token" if def == "Auth" => {
+            "write `basic: {username: u, password: \"${secret.p}\"}` or `bearer: \"${secret.token}\"`"
+        }
         "continue_on_error" | "continueOnError" | "on_error" if def == "Step" => "write `on_fail: continue`",
         _ => return None,
     })

@@ -136,7 +136,7 @@ enum Scope<'a> {
 }
 
 /// What every run brings.
-const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "run_id", "now", "uuid", "random"];
+const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "user", "run_id", "now", "now_ms", "uuid", "random"];
 
 /// Lowers the files, the first of which is the main one. The settings are complete only if no error was noted.
 pub(crate) fn lower(

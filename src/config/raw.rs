@@ -9,6 +9,7 @@ mod load;
 mod metric;
 mod scenario;
 mod step;
+mod stream;
 mod target;
 mod whole;
 mod words;
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 pub(crate) use self::{
-    alerts::*, data::*, group::*, load::*, metric::*, scenario::*, step::*, target::*, whole::*, words::*,
+    alerts::*, data::*, group::*, load::*, metric::*, scenario::*, step::*, stream::*, target::*, whole::*, words::*,
 };
 
 /// A Plimsoll configuration.

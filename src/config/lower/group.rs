@@ -167,7 +167,7 @@ impl Lower<'_> {
         };
         let on_stop = self.steps(&stop_at, stop.unwrap_or_default(), &mut after);
         let default = common.target.map_or(Duration::ZERO, |target| target.http.timeout);
-        let timeouts = tasks.iter().flat_map(|task| &task.steps).map(|step| step.timeout.unwrap_or(default));
+        let timeouts = tasks.iter().flat_map(|task| &task.steps).map(|step| step.patience(default));
         let within = Within {
             target: common.target,
             longest: timeouts.max().unwrap_or(default),
