@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{At, Lower, constants::reason};
 use crate::{
-    config::raw,
+    config::{raw, tree::Node},
     input,
     model::{
         Name,
@@ -42,7 +42,7 @@ impl Lower<'_> {
 
     /// What templates may use of it: the fields of each feed; `None` for one that could not be read.
     pub(super) fn fields(&self, at: &At, feeds: &Feeds) -> BTreeMap<String, Option<BTreeSet<String>>> {
-        let names = self.node(at).map(|node| node.entries()).unwrap_or_default();
+        let names = self.node(at).map(Node::entries).unwrap_or_default();
         let fields =
             |feed: &Arc<Feed>| feed.rows.iter().filter_map(Json::as_object).flat_map(Map::keys).cloned().collect();
         names.iter().map(|entry| (entry.key.clone(), feeds.get(entry.key.as_str()).map(fields))).collect()

@@ -86,6 +86,11 @@ fn named(found: &mut Dimensions, dimension: &str, names: &[impl AsRef<str>]) {
     }
 }
 
+/// Whether a text is one of so many numbers, or stands for the first or last of them.
+fn is_numbered(text: &str, count: u64) -> bool {
+    ["first", "last"].contains(&text) || text.parse::<u64>().is_ok_and(|number| (1..=count).contains(&number))
+}
+
 /// What brings a dimension along.
 fn source(dimension: &str) -> &'static str {
     match dimension {
@@ -140,11 +145,9 @@ impl Lower<'_> {
                     let help = hints::did_you_mean(value, &names, &format!("{dimension}s"));
                     self.text_error(at, place, message, help);
                 }
-                Values::Numbered(count) if !["first", "last"].contains(&&**value) => {
-                    if !value.parse::<u64>().is_ok_and(|number| (1..=*count).contains(&number)) {
-                        let help = format!("they are numbered: write 1 to {count}, `first` or `last`");
-                        self.text_error(at, place, message, help);
-                    }
+                Values::Numbered(count) if !is_numbered(value, *count) => {
+                    let help = format!("they are numbered: write 1 to {count}, `first` or `last`");
+                    self.text_error(at, place, message, help);
                 }
                 _ => {}
             }

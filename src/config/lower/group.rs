@@ -237,7 +237,7 @@ impl Lower<'_> {
             }
             let mut captures = known.to_vec();
             let mut needs = Vec::new();
-            for (index, name) in task.needs.iter().flat_map(|needs| needs.iter()) {
+            for (index, name) in task.needs.iter().flat_map(raw::OneOrMany::iter) {
                 let there = kept.iter().chain(known).chain(self.lost).any(|kept| kept == name);
                 if !there {
                     let names: Vec<&str> = kept.iter().map(String::as_str).collect();

@@ -152,7 +152,7 @@ pub(crate) enum Threshold {
     /// Alone.
     Short(ExprText),
     /// With options.
-    Long(ThresholdMap),
+    Long(Box<ThresholdMap>),
 }
 
 /// A condition on a run with options.

@@ -159,18 +159,14 @@ impl Lower<'_> {
         for (index, stage) in stages.unwrap_or_default().iter().enumerate() {
             let at = at.index(index);
             let duration = self.duration(&at.key("duration"), Some(&stage.duration), Duration::ZERO, Duration::ZERO);
-            match read(&stage.target) {
-                Some(target) => out.push((duration, target)),
-                None => {
-                    let name = words.name;
-                    let kind = if matches!(stage.target, raw::Amount::Users(_)) { "users" } else { "a rate" };
-                    let other = if kind == "users" { "rates" } else { "users" };
-                    self.error(
-                        &at.key("target"),
-                        format!("`target` is {kind} here, and {name} goes through {other}"),
-                        help,
-                    );
-                }
+            if let Some(target) = read(&stage.target) {
+                out.push((duration, target));
+            } else {
+                let name = words.name;
+                let kind = if matches!(stage.target, raw::Amount::Users(_)) { "users" } else { "a rate" };
+                let other = if kind == "users" { "rates" } else { "users" };
+                let message = format!("`target` is {kind} here, and {name} goes through {other}");
+                self.error(&at.key("target"), message, help);
             }
         }
         out
