@@ -57,7 +57,7 @@ pub enum Fault {
     LengthTooShort,
     /// A chunk that is cut short by a close (HTTP/2: a stream broken in its body).
     TruncatedChunk,
-    /// 1 MiB of gzip that is 1 GB of zeros.
+    /// 256 KiB of gzip that are 270 MB of zeros.
     GzipBomb,
     /// A megabyte of headers.
     HeaderFlood,
