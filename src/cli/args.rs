@@ -42,6 +42,7 @@ pub(super) enum Command {
     /// Release load that was paused.
     Resume(ConfigArg),
     /// Run the practice target: a back end whose queue, pool, stalls and faults you set.
+    #[command(long_about = crate::practice::command::ABOUT)]
     Target(TargetArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,

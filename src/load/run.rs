@@ -261,11 +261,11 @@ impl Run {
             count: Rc::default(),
             begun: Cell::new(false),
             hooking: Cell::new(false),
+            tls: RefCell::default(),
+            certificate: Cell::new(None),
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
-            tls: RefCell::default(),
-            certificate: Cell::new(None),
             request,
         }
     }
