@@ -460,3 +460,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
