@@ -20,3 +20,6 @@ pub mod report;
 pub mod run;
 pub mod stop;
 pub mod user;
+
+#[cfg(test)]
+mod testing;

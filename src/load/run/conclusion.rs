@@ -51,6 +51,8 @@ impl Run {
         let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
         summary.measured = report::measured(&ledger, &judged);
         summary.environment = Some(judging::environment());
+        let findings = self.findings.borrow().clone();
+        (summary.limit, summary.search) = (findings.limit, findings.search);
         // By a clock that nobody sets.
         summary.duration_s = seconds;
         let conclusion = Conclusion {
