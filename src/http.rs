@@ -15,4 +15,5 @@ pub mod request;
 pub mod resolve;
 pub mod scope;
 pub mod stream;
+pub mod streaming;
 pub mod tls;

@@ -135,6 +135,7 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
+            stream: None,
         };
         Performed { landing, sample, refused, handed, ended, asked, body, captured }
     }
@@ -238,7 +239,7 @@ fn unsendable(detail: String, intended: Instant) -> Performed {
     let (timing, bytes) = ([None; 6], (0, 0));
     Performed {
         landing: Landing { class: class.clone(), detail },
-        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None },
+        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None, stream: None },
         refused: None,
         handed: now,
         ended: now,

@@ -141,6 +141,8 @@ impl Lower<'_> {
             data: BTreeMap::new(),
             thresholds,
             valid_if,
+            metrics: Vec::new(),
+            recovery: None,
             constants,
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
