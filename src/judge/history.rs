@@ -42,7 +42,7 @@ fn aggregated(aggregate: &Aggregate, run: &RunSummary) -> Option<f64> {
             Part::Group(group) => run.groups.get(&group)?.elapsed_s,
             _ => None,
         },
-        Metric::SafeRate => run.search.as_ref()?.get("safe_rate")?.as_f64(),
+        Metric::SafeRate => run.search.as_ref()?.get("line")?.as_f64(),
         Metric::Recovery => run.recovery_s,
         Metric::Stat(name) if run.metrics.contains_key(&**name) => custom(aggregate, &run.metrics[&**name], run),
         Metric::Stat(name) => {

@@ -287,7 +287,7 @@ fn baselines_are_read_from_documents() {
         ]
         .into(),
         groups: [("user=a".to_owned(), group(10, 4.0)), ("user=b".to_owned(), group(30, 5.0))].into(),
-        search: Some(serde_json::json!({"safe_rate": 100.0})),
+        search: Some(serde_json::json!({"line": 100.0})),
         recovery_s: Some(3.0 * n),
         ..past(1.0, 0.0)
     };

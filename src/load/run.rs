@@ -465,3 +465,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

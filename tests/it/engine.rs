@@ -10,6 +10,8 @@ mod open_model;
 mod server;
 mod stopping;
 mod tls;
+mod users;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
