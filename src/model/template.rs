@@ -4,12 +4,16 @@
 //! rest is literal, and `$${` is a literal `${`. Values come from untrusted answers too (captures), so the place where
 //! a template stands says how its values are made safe there: see [`Escape`].
 
+mod functions;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, LazyLock},
 };
 
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+
+pub use functions::{DRAW, FUNCTIONS, draw};
 
 use super::Name;
 
@@ -18,6 +22,7 @@ static ENV: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(10_000));
+    functions::add_to(&mut env);
     env
 });
 
@@ -129,7 +134,8 @@ impl Template {
             Part::Hole { expr, .. } => Some(expr),
             Part::Text(_) => None,
         });
-        holes.flat_map(|expr| expr.undeclared_variables(true)).collect()
+        let names = holes.flat_map(|expr| expr.undeclared_variables(true));
+        names.filter(|name| !FUNCTIONS.contains(&name.as_str())).collect()
     }
 
     /// The text with its holes filled from `vars`.
