@@ -222,7 +222,10 @@ mod tests {
         let render = |text: &str| Template::compile(text, Escape::None).expect("compiles").render(&scope.value());
         let text = "${vu}/${iteration}/${n}/${cid}/${vars.model}/${run_id}/${data.q.text}/${data.q.n + 1}";
         assert_eq!(render(text).expect("renders"), "3/2/12/c-9/llama2/r1/second/3");
-        assert_eq!(render("${data.none.x}").expect_err("no such feed").message, "undefined value");
+        assert_eq!(
+            render("${data.none.x}").expect_err("no such feed").message,
+            "`data.none.x`: `data.none` is undefined"
+        );
         assert_eq!((scope.get("data.q.n"), scope.get("data.q.x")), (Some(2.into()), None));
         let words = render("${words(3)}").expect("renders");
         assert_eq!(words.split(' ').count(), 3, "{words}");

@@ -96,13 +96,30 @@ fn drop_rest(shared: &Shared, undone: u64) {
     }
 }
 
+/// A place at the barrier; it is taken, or given up, when this is dropped.
+struct Place {
+    missing: Rc<Cell<u64>>,
+    complete: Rc<Notify>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() == 0 {
+            self.complete.notify_one();
+        }
+    }
+}
+
 async fn all(crew: &Rc<Crew>, plan: Closed, more: More) {
     let Closed { vus, length, together, labels } = plan;
-    let (barrier, standing) = (Rc::new(Notify::new()), Rc::new(Cell::new(0u64)));
+    let barrier = Rc::new(Notify::new());
+    let (missing, complete) = (Rc::new(Cell::new(vus)), Rc::new(Notify::new()));
     let go = Rc::new(Cell::new(crew.begun));
     for vu in 1..=vus {
         let aboard = Crew::board(crew);
-        let (barrier, standing, go) = (barrier.clone(), standing.clone(), go.clone());
+        let (barrier, go) = (barrier.clone(), go.clone());
+        let place = Place { missing: missing.clone(), complete: complete.clone() };
         let (labels, more) = (labels.clone(), more.clone());
         spawn_local(async move {
             let mut user = User::default();
@@ -111,17 +128,15 @@ async fn all(crew: &Rc<Crew>, plan: Closed, more: More) {
                 let turn = Turn::of(vu, 0);
                 let _ready = aboard.crew.shared.begin(&turn, &mut user, Model::Closed, go.get()).await;
                 let open = barrier.notified();
-                standing.set(standing.get() + 1);
+                drop(place);
                 open.await;
             }
             let life = Life { vu, first: go.get(), until: None, labels, more };
             go_on(&aboard.crew, &aboard.crew.shared, life, user).await;
         });
     }
-    while together && standing.get() < vus {
-        tokio::task::yield_now().await;
-    }
-    if together {
+    if together && vus > 0 {
+        complete.notified().await;
         go.set(clock::mono());
         barrier.notify_waiters();
     }

@@ -17,6 +17,9 @@ use crate::{
     model::{
         clock::{self, SystemClock},
         outcome::Outcome,
+        scenario::{Action, Feed, FeedEnd, FeedOrder, RequestSpec, Scenario},
+        settings::{Policy, Redactor},
+        template::{Escape, Template},
     },
 };
 
@@ -32,20 +35,27 @@ pub(crate) struct Bench {
     pub(crate) seen: Rc<RefCell<Vec<String>>>,
 }
 
+fn scenario_of(scenario: &str) -> (Scenario, Redactor) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plimsoll.yaml");
+    let text =
+        format!("version: 1\ntargets: {{t: {{base_url: \"http://localhost\"}}}}\nscenarios:\n  s:\n{scenario}\n");
+    std::fs::write(&path, &text).expect("it is writable");
+    let options = config::Options { path: Some(path), ..config::Options::default() };
+    match config::load(&options) {
+        Ok(loaded) => ((*loaded.settings.scenarios[0]).clone(), loaded.settings.redact),
+        Err(report) => panic!("{report}\n{text}"),
+    }
+}
+
 impl Bench {
     /// `scenario` is the rest of the map of a scenario, indented by four blanks; `reply` answers the n-th request.
     pub(crate) fn new(scenario: &str, reply: impl Fn(u64, &str) -> Reply + 'static) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("plimsoll.yaml");
-        let text =
-            format!("version: 1\ntargets: {{t: {{base_url: \"http://localhost\"}}}}\nscenarios:\n  s:\n{scenario}\n");
-        std::fs::write(&path, &text).expect("it is writable");
-        let options = config::Options { path: Some(path), ..config::Options::default() };
-        let settings = match config::load(&options) {
-            Ok(loaded) => loaded.settings,
-            Err(report) => panic!("{report}\n{text}"),
-        };
-        let scenario = settings.scenarios[0].clone();
+        let (scenario, redactor) = scenario_of(scenario);
+        Self::of(scenario, redactor, reply)
+    }
+
+    fn of(scenario: Scenario, redactor: Redactor, reply: impl Fn(u64, &str) -> Reply + 'static) -> Self {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let log = seen.clone();
         let fake = Fake::watching(move |n, head| {
@@ -68,17 +78,17 @@ impl Bench {
             group: scenario.groups[0].clone(),
             constants: scenario.constants.clone().into(),
             transport: Transport::Fake(Rc::new(fake)),
-            gate: Gate::new(&settings.policy),
+            gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),
             clock: Arc::new(SystemClock),
-            redactor: settings.redact.clone(),
+            redactor,
             run_id: "r".into(),
             inherited: RefCell::default(),
             started: std::cell::Cell::new(clock::mono()),
             count: Rc::default(),
             takes: Takes::of(&Feeds::new(&scenario.data, scenario.seed), &scenario.groups[0]),
-            scenario,
+            scenario: Arc::new(scenario),
         };
         Self { shared: Rc::new(shared), seen }
     }
@@ -155,7 +165,6 @@ async fn how_often_a_loop_goes_round_is_drawn_anew_and_repeatable() {
     let rounds = async || {
         let bench = bench("      - {get: '/${turn}', loop: {times: {between: [2, 4]}, as: turn}}", |_, _| OK);
         bench.iterate(30).await;
-        bench.seen().iter().filter(|line| line.ends_with("/1")).count();
         let mut rounds = Vec::new();
         for line in bench.seen.borrow().iter() {
             if line.ends_with("/1") { rounds.push(1) } else { *rounds.last_mut().expect("a first") += 1 }
@@ -267,4 +276,134 @@ async fn pauses_follow_what_was_done_and_are_drawn_anew() {
     check("{get: /, think: {poisson: 2s}}", 10_000, 90_000).await;
     check("{get: /, think: 1s, when: vu == 2}", 0, 1000).await;
     check("{get: /, think: 1s, loop: {times: 3}}", 60_000, 62_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn captures_belong_to_the_iteration_or_to_the_user_where_there_are_tasks() {
+    let reply = |n: u64, _: &str| -> Reply { if n % 2 == 1 { (200, &[], r#"{"id": 7}"#) } else { OK } };
+    let alone = Bench::new(
+        &format!(
+            "{LOAD}    steps: [{{get: /a, capture: {{id: {{json: $.id, required: false}}}}}}, {{get: /b, when: exists(id)}}]"
+        ),
+        |n, _| if n == 1 { (200, &[], r#"{"id": 7}"#) } else { OK },
+    );
+    alone.iterate(2).await;
+    assert_eq!(alone.seen(), ["GET /a", "GET /b", "GET /a"], "the second iteration knows nothing of the first");
+    let tasks = "    tasks:
+      - {name: start, steps: [{get: /start, capture: {cid: {json: $.id}}}]}
+      - {name: follow, needs: cid, steps: [{get: '/follow/${cid}'}]}";
+    let bench = Bench::new(&format!("{LOAD}{tasks}"), reply);
+    let (shared, mut user) = (&bench.shared, User::default());
+    let needs = &shared.group.tasks[1].needs;
+    assert!(!user.has(needs) && user.has(&[]));
+    for task in [0, 1] {
+        let turn = Turn { task, ..Turn::of(1, 1) };
+        assert_eq!(shared.iterate(&turn, clock::mono(), &mut user, Model::Closed).await, IterationEnd::Completed);
+        assert!(user.has(needs), "what a user was given stays with it");
+    }
+    assert_eq!(bench.seen(), ["GET /start", "GET /follow/7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_of_a_user_are_in_no_rate_and_one_that_fails_ends_the_user() {
+    let scenario = |load: &str| {
+        format!(
+            "    load: {load}
+    on_start: [{{post: /login, capture: {{tok: {{json: $.token}}}}}}]
+    on_stop: [{{post: '/logout/${{tok}}/${{last}}'}}]
+    steps: [{{get: '/a/${{tok}}', capture: {{last: {{json: $.token}}}}}}]"
+        )
+    };
+    let login = |_: u64, line: &str| -> Reply {
+        if line.contains("login") { (200, &[], r#"{"token": "t1"}"#) } else { (200, &[], r#"{"token": "t2"}"#) }
+    };
+    let bench = Bench::new(&scenario("{executor: per-vu-iterations, vus: 1, iterations: 2}"), login);
+    let ran = execute(&bench).await;
+    assert_eq!(bench.seen(), ["POST /login", "GET /a/t1", "GET /a/t1", "POST /logout/t1/t2"]);
+    assert_eq!((told(&ran).as_str(), ran.hooks.ok, ran.hooks.failed), ("ok=2", 2, 0));
+    let total = ran.total().latency[0].stats();
+    assert!(total.max < 0.02, "logging in is in no latency: {total:?}");
+    // The second user is turned away at the door.
+    let turn_away = |n: u64, line: &str| -> Reply {
+        if line.contains("login") && n == 2 { (401, &[], "") } else { (200, &[], r#"{"token": 1}"#) }
+    };
+    let bench =
+        Bench::new(&scenario("{executor: per-vu-iterations, vus: 2, iterations: 3, start: together}"), turn_away);
+    let ran = execute(&bench).await;
+    assert_eq!((told(&ran).as_str(), ran.dropped(), ran.planned()), ("ok=3", 3, 6));
+    assert_eq!((ran.hooks.ok, ran.hooks.failed), (2, 1));
+    let (count, why) = bench.shared.recorder.lost_users().expect("one was lost");
+    assert_eq!((count, why.as_str()), (1, "`POST /login` did not end ok (status): status 401 Unauthorized"));
+}
+
+/// Runs its load to its end.
+async fn execute(bench: &Bench) -> RunData {
+    let tasks = tokio::task::LocalSet::new();
+    let run = crate::load::executor::execute(&bench.shared, clock::mono(), Duration::from_secs(30));
+    tasks.run_until(run).await.expect("a timer");
+    bench.data()
+}
+
+/// Takes rows `a`, `b`, `c`, and has a feed that it does not use.
+fn fed(load: &str, on_end: FeedEnd) -> Bench {
+    let text = format!("    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
+    let mut scenario = scenario_of(&text).0;
+    let rows = |ids: &[&str]| ids.iter().map(|id| serde_json::json!({"id": id})).collect();
+    let feed = |rows, on_end| Arc::new(Feed { rows, order: FeedOrder::Sequence, on_end });
+    scenario.data =
+        [("q".into(), feed(rows(&["a", "b", "c"]), on_end)), ("unused".into(), feed(rows(&["x"]), FeedEnd::Stop))]
+            .into();
+    let mut group = (*scenario.groups[0]).clone();
+    let path = Template::compile("/1/${data.q.id}", Escape::Path).expect("compiles");
+    group.tasks[0].steps[0].action = Action::Http(Box::new(RequestSpec::new(::http::Method::GET, path)));
+    scenario.groups = vec![Arc::new(group)];
+    Bench::of(scenario, Redactor::default(), |_, _| OK)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_iteration_takes_a_row_and_the_last_one_may_end_the_load() {
+    let check = async |load: &str, on_end: FeedEnd, expected: &str, dropped: u64, ids: &str| {
+        let bench = fed(load, on_end);
+        let ran = execute(&bench).await;
+        assert_eq!((told(&ran).as_str(), ran.dropped()), (expected, dropped), "{load} {on_end:?}");
+        let seen = bench.seen();
+        let taken = seen.iter().filter_map(|line| line.strip_prefix("GET /1/")).collect::<String>();
+        assert_eq!(taken, ids, "{load} {on_end:?}");
+    };
+    let users = "{executor: per-vu-iterations, vus: 2, iterations: 3}";
+    let open = "{executor: constant-arrival-rate, rate: 10/s, duration: 1s}";
+    check(users, FeedEnd::Cycle, "ok=10 failed=2", 0, "abcabc").await;
+    check(users, FeedEnd::Stop, "ok=5 failed=1", 3, "abc").await;
+    check(users, FeedEnd::Fail, "ok=5 failed=4", 0, "abc").await;
+    check(open, FeedEnd::Stop, "ok=5 failed=1", 0, "abc").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_user_has_its_own_cookies_and_credentials() {
+    let scenario = "    load: {executor: per-vu-iterations, vus: 2, iterations: 1}
+    cookies: per_vu
+    steps:
+      - {get: '/login/${vu}', auth: {basic: {username: 'u${vu}', password: '${vars.p}'}}, capture: {sid: {cookie: sid}}}
+      - {get: '/a/${sid}', auth: {header: {x-user: '${vu}'}}}";
+    let text = scenario.to_owned();
+    let bench = Bench::new(&text.replace("${vars.p}", "${run_id}"), |_, line| match () {
+        () if line.contains("/login/1") => {
+            (200, &[("set-cookie", "sid=one; Path=/"), ("set-cookie", "lang=en; Path=/b")], "")
+        }
+        () if line.contains("/login/2") => (200, &[("set-cookie", "sid=two")], ""),
+        () => OK,
+    });
+    execute(&bench).await;
+    let mut seen = bench.seen();
+    seen.sort();
+    assert_eq!(
+        seen,
+        [
+            "GET /a/one cookie: sid=one x-user: 1",
+            "GET /a/two x-user: 2",
+            "GET /login/1 authorization: Basic dTE6cg==",
+            "GET /login/2 authorization: Basic dTI6cg==",
+        ],
+        "a cookie without a path belongs to the folder that set it"
+    );
 }

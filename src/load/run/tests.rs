@@ -9,6 +9,7 @@ use crate::{
     http::dial::Dialer,
     load::{
         fake::Fake,
+        feeds::Takes,
         gate::Gate,
         perform::Transport,
         stop::Cause,
@@ -74,6 +75,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: run.count.clone(),
+            takes: Takes::of(&run.feeds, group),
         })
     });
     let groups: Vec<_> = groups.collect();

@@ -125,15 +125,15 @@ impl Lower<'_> {
         if kind.is_some_and(|kind| kind.is_empty() || !plain(kind)) {
             self.error(&at.key("content_type"), "this is not a media type", "write `audio/wav` and the like");
         }
+        if long.filename.as_deref().is_some_and(|name| !plain(name)) {
+            self.error(&at.key("filename"), "a file's name holds no quotes here", "choose another name");
+        }
         match (&long.file, &long.text) {
-            (Some(path), None) => {
-                let file = self.upload(&at.key("file"), name, path, (long.filename.as_deref(), kind), room);
-                if long.filename.as_deref().is_some_and(|name| !plain(name)) {
-                    self.error(&at.key("filename"), "a file's name holds no quotes here", "choose another name");
-                }
-                file
+            (Some(path), None) => self.upload(&at.key("file"), name, path, (long.filename.as_deref(), kind), room),
+            (None, Some(template)) => {
+                let part = text(self, &at.key("text"), &template.0, kind);
+                Some(Part { file_name: long.filename.as_deref().map(Name::from), ..part })
             }
-            (None, Some(template)) => Some(text(self, &at.key("text"), &template.0, kind)),
             _ => {
                 if !self.troubled(at) {
                     self.key_error(
