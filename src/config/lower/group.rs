@@ -66,6 +66,7 @@ impl Lower<'_> {
         ];
         let keys: Vec<&str> = keys.into_iter().filter_map(|(key, there)| there.then_some(key)).collect();
         match keys.as_slice() {
+            [] if self.node(&at.key("users")).is_some() => {}
             [] => {
                 let name = Self::last_key(at);
                 let help = "write `load: {executor: probe}` for a single check";
@@ -345,7 +346,7 @@ impl Lower<'_> {
         match found.as_slice() {
             [(_, think)] => Some(*think),
             [] => {
-                if !self.troubled(at) {
+                if !self.troubled(at) && self.node(&at.key("between")).is_none() {
                     self.key_error(at, "a pause has a length", "write `think: 2s` or `think: {between: [1s, 5s]}`");
                 }
                 None
