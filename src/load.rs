@@ -12,6 +12,7 @@ mod flow;
 pub mod gate;
 pub mod judging;
 mod life;
+pub mod metrics;
 pub mod pacer;
 pub mod perform;
 pub mod plan;

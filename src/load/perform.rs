@@ -13,6 +13,7 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     flow::retry_after,
+    metrics::Recorded,
     pool::{Connector, Wait},
     user::{Shared, User},
 };
@@ -71,6 +72,8 @@ pub struct Performed {
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
+    /// What custom metrics made of it.
+    pub recorded: Vec<(usize, Recorded)>,
 }
 
 impl Performed {
@@ -113,6 +116,7 @@ impl Shared {
         let keep = if step.expect.iter().any(Expect::needs_body)
             || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
             || step.capture.iter().any(capture::needs_body)
+            || self.metrics.need_body()
             || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
         {
             Keep::All
@@ -144,7 +148,7 @@ impl Shared {
             user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
-        let Judged { landing, captured, body, until } = match result {
+        let Judged { landing, captured, body, until, recorded } = match result {
             Ok(answer) => self.judge(step, scope, answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
@@ -162,7 +166,7 @@ impl Shared {
             reused: conn.map(|(_, reused)| reused),
             stream: None,
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
     }
 
     async fn attempt(
@@ -205,10 +209,11 @@ impl Shared {
         let times = (latency, times.service.unwrap_or_default());
         let rules = &self.scenario.target.classify;
         if full.body.len() <= INLINE_BODY {
-            return answer::judge(step, rules, scope, full, times, &self.redactor);
+            return answer::judge(step, rules, scope, full, times, &self.redactor, &self.metrics);
         }
         let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
-        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
+        let metrics = self.metrics.clone();
+        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor, &metrics);
         match tokio::task::spawn_blocking(judged).await {
             Ok(judged) => judged,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -284,6 +289,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
+        recorded: Vec::new(),
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
     feeds::{Feeds, Takes},
     gate::Gate,
     judging,
+    metrics::Metrics,
     perform::Transport,
     poller::Poller,
     pool::Connector,
@@ -231,6 +232,7 @@ struct Run {
     findings: RefCell<Findings>,
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
+    metrics: Metrics,
     /// Knows the certificate that the target showed last.
     tls: RefCell<Option<Tls>>,
     /// When which end of it was noted.
@@ -269,6 +271,7 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            metrics: Metrics::of(&request.scenario),
             feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
         }
@@ -389,6 +392,7 @@ impl Run {
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: self.count.clone(),
+            metrics: self.metrics.clone(),
             takes: Takes::of(&self.feeds, group),
         })
     }

@@ -75,6 +75,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: run.count.clone(),
+            metrics: crate::load::metrics::Metrics::default(),
             takes: Takes::of(&run.feeds, group),
         })
     });
