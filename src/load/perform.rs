@@ -13,6 +13,7 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     pool::{Connector, Wait},
+    streamed::Streamed,
     user::{Shared, User},
 };
 use crate::{
@@ -20,10 +21,11 @@ use crate::{
         capture,
         classify::Landing,
         dial,
-        exchange::{self, Answer, ExchangeTimes, Keep, Want},
+        exchange::{self, Answer, ExchangeTimes, Keep, Sink, Want},
         request,
         scope::Scope,
         stream::Meter,
+        streaming::StreamMeter,
     },
     measure::data::Sample,
     model::{
@@ -100,7 +102,14 @@ impl Shared {
         } else {
             Keep::Start
         };
-        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink: None };
+        let mut meter = step.stream.as_ref().map(StreamMeter::new);
+        let mut feed = |piece: &[u8], at: Instant| {
+            if let Some(meter) = &mut meter {
+                meter.feed(piece, at.saturating_duration_since(intended));
+            }
+        };
+        let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
+        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
@@ -119,13 +128,20 @@ impl Shared {
             _ => None,
         };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
-        let (landing, captured, body) = match result {
-            Ok(answer) => self.judge(step, scope, answer, latency, times).await,
+        // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
+        let streams = status.is_none_or(|status| status.is_success());
+        let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
+        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
+        let (mut landing, captured, body) = match result {
+            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
             }
         };
+        if let Some(streamed) = &streamed {
+            streamed.land(&mut landing);
+        }
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -135,7 +151,7 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
-            stream: None,
+            stream: streamed.map(Streamed::into_sample),
         };
         Performed { landing, sample, refused, handed, ended, asked, body, captured }
     }
