@@ -22,6 +22,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod stop;
+mod streamed;
 pub mod user;
 
 #[cfg(test)]
