@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     http::{dial::Dialer, tls::Tls},
-    judge::{History, WindowJudge},
+    judge::{History, Recovery, WindowJudge},
     measure::data::RunData,
     model::{
         Name,
@@ -209,6 +209,8 @@ struct Run {
     earlier: RefCell<RunData>,
     current: RefCell<RunData>,
     windows: RefCell<WindowJudge>,
+    /// How soon the target is well again after a phase.
+    recovery: RefCell<Option<Recovery>>,
     /// When in the load the attempt began that the windows judge.
     attempt_began: Cell<f64>,
     /// Another attempt follows one that fails: no breach ends the run yet.
@@ -255,6 +257,9 @@ impl Run {
             earlier: RefCell::default(),
             current: RefCell::default(),
             windows: RefCell::new(windows(&request)),
+            recovery: RefCell::new(
+                request.scenario.recovery.as_ref().map(|spec| Recovery::new(spec, request.history.clone())),
+            ),
             attempt_began: Cell::new(0.0),
             may_retry: Cell::new(false),
             last,
@@ -438,6 +443,10 @@ impl Run {
             let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(elapsed));
             if abort.is_some() && !self.may_retry.get() {
                 self.stop.drain(Cause::Abort);
+            }
+            if let Some(recovery) = &mut *self.recovery.borrow_mut() {
+                recovery.push(&data, data.window, Duration::from_secs_f64(self.since_load()));
+                self.current.borrow_mut().findings.recovery_s = recovery.finding();
             }
         }
         let event = RunEvent::Second {

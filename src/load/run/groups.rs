@@ -115,8 +115,20 @@ impl Run {
                 let grace = plan::group_grace(&self.request.scenario, &shared.group);
                 self.found(executor::execute(shared, begun, grace).await?);
             }
+            self.phase_ended(&shared.group);
         }
         Ok(())
+    }
+
+    /// From here on the target has time to recover, if this is what it is to recover from.
+    fn phase_ended(&self, group: &Group) {
+        let after = self.request.scenario.recovery.as_ref().map(|spec| &spec.after);
+        if after.is_some() && after == group.labels.get("phase") {
+            self.flush();
+            if let Some(recovery) = &mut *self.recovery.borrow_mut() {
+                recovery.phase_ended(Duration::from_secs_f64(self.since_load()));
+            }
+        }
     }
 
     async fn side_by_side(&self, parts: &[Rc<Shared>]) -> io::Result<()> {
