@@ -11,7 +11,6 @@ mod server;
 mod stopping;
 mod tls;
 mod users;
-mod users;
 
 use std::{sync::Arc, time::Duration};
 
