@@ -130,6 +130,8 @@ async fn help_says_what_there_is() {
                --rate
       init     Write a plimsoll.yaml to begin with: a health probe, a small load, and mail when
                something is wrong
+      explain  Show what a scenario will do before anything is sent: its timeline, its sums, and whether
+               this machine can carry it
       run      Run scenarios now and print what they came to
       daemon   Run all scenarios on their schedules, serve the page, send the mails. For months
       trigger  Run a scenario now in the running daemon, so that a fix resolves its alert at once

@@ -91,9 +91,13 @@ async fn what_is_asked_for_is_sent_to_the_unit() {
     check("/many", &["-n", "100", "-c", "10"], 100).await;
     check("/default", &["-c", "4"], 200).await;
     check("/few", &["-n", "3"], 3).await;
+    check("/uneven", &["-n", "101", "-c", "10"], 101).await;
     check("/rate", &["--rate", "50", "-n", "25"], 25).await;
     check("/odd", &["--rate", "7/s", "-n", "3"], 3).await;
     check("/time", &["--rate", "40/s", "-z", "500ms"], 20).await;
+    let (code, run) = place.hit("/long", &["-z", "300ms", "-c", "3"]).await;
+    assert_eq!((code, run["sent"].as_u64()), (0, Some(place.received("/long"))), "{run}");
+    assert!(place.received("/long") >= 3, "{run}");
     check("/limit", &["-n", "20", "--threshold", "p95(latency) < 1m", "--no-keepalive"], 20).await;
 }
 

@@ -105,6 +105,7 @@ const PURE: &[&str] = &[
     "judge",
     "config",
     "http/h1/",
+    "load/forecast",
     "load/plan",
     "load/report",
     "load/judging",
