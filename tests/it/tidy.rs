@@ -106,6 +106,7 @@ const PURE: &[&str] = &[
     "config",
     "http/h1/",
     "load/forecast",
+    "http/streaming",
     "load/plan",
     "load/report",
     "load/judging",
