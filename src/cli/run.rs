@@ -72,14 +72,18 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
 /// Raises the limit of open files, and says what this machine cannot carry all the same.
 pub(super) fn refuse(loaded: &Loaded, chosen: &[Arc<Scenario>]) -> Option<u8> {
     let short = shortages(loaded, chosen);
-    short.iter().for_each(|(name, shortage)| say_shortage(name, shortage));
+    for (name, shortage) in &short {
+        say_shortage(name, shortage);
+    }
     (!short.is_empty()).then_some(exit::CONFIG)
 }
 
 /// The same for a daemon, which starts where the memory is only short for now.
 pub(super) fn refuse_for_good(loaded: &Loaded) -> bool {
     let short = shortages(loaded, &loaded.settings.scenarios);
-    short.iter().for_each(|(name, shortage)| say_shortage(name, shortage));
+    for (name, shortage) in &short {
+        say_shortage(name, shortage);
+    }
     short.iter().any(|(_, shortage)| !shortage.passing)
 }
 

@@ -61,9 +61,66 @@ async fn the_plan_is_drawn() {
     let folder = folder("http://127.0.0.1:9");
     let output = Plimsoll::run(folder.path(), &["explain", "ramp"]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    insta::assert_snapshot!(masked(&out(&output)), @"");
+    insta::assert_snapshot!(masked(&out(&output)), @r"
+    ramp  ramping-arrival-rate on api (http://127.0.0.1:9)
+      schedule  only by hand
+      length    4m00s, and at most 60 s of grace
+      sends     18600 iterations, as many requests
+      at once   at most 1000 on 1000 connections
+      keeps     1 series in the run, 104 lines of /metrics, about … of memory
+      host      …
+
+      100/s │            ▂▄▆██████████████████████████████████▆▄▂
+            │        ▁▃▅▇████████████████████████████████████████▇▅▃▁
+            │     ▂▄▆████████████████████████████████████████████████▆▄▂
+            │ ▁▃▅████████████████████████████████████████████████████████▅▃▁
+            │▇██████████████████████████████████████████████████████████████▇
+            └────────────────────────────────────────────────────────────────
+             0                                                          4m00s
+
+      part          from        for  what                    iterations
+      stage 1        0 s       60 s  10 to 100/s             3300
+      stage 2       60 s      2m00s  100/s                   12000
+      stage 3      3m00s       60 s  100 to 10/s             3300
+
+      must hold: rate(ok) >= 99%  (by default)
+      must hold: rate(dropped) <= 1%  (by default)
+      must hold: count(ok) > 0  (by default)
+      valid if:  count(clock_steps) == 0
+      valid if:  p99(send_lag) <= 50ms
+      valid if:  count(dropped{reason=generator}) == 0
+    ");
     let output = Plimsoll::run(folder.path(), &["explain", "gradual"]).await;
-    insta::assert_snapshot!(masked(&out(&output)), @"");
+    insta::assert_snapshot!(masked(&out(&output)), @r"
+    gradual  stepped-vus on api (http://127.0.0.1:9)
+      schedule  only by hand
+      length    at most 30m00s, and at most 60 s of grace
+      sends     32 iterations, as many requests
+      at once   at most 10 on 10 connections
+      keeps     3 series in the run, 110 lines of /metrics, about … of memory
+      host      …
+
+      10 users │                                          ██████████████████████
+               │                                          ██████████████████████
+               │                     ▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄██████████████████████
+               │                     ███████████████████████████████████████████
+               │▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄███████████████████████████████████████████
+               └────────────────────────────────────────────────────────────────
+                0                                                         30m00s
+
+      part          from        for  what                    iterations
+      level=1        0 s     10m00s  1 user                  2
+      level=2   ≤ 10m00s     10m00s  5 users                 10
+      level=3   ≤ 20m00s     10m00s  10 users                20
+
+      must hold: p95(latency) < 2s
+      must hold: rate(ok) >= 99%  (by default)
+      must hold: rate(dropped) <= 1%  (by default)
+      must hold: count(ok) > 0  (by default)
+      valid if:  count(clock_steps) == 0
+      valid if:  p99(send_lag) <= 50ms
+      valid if:  count(dropped{reason=generator}) == 0
+    ");
     let output = Plimsoll::run(folder.path(), &["explain", "nothing"]).await;
     assert_eq!(output.status.code(), Some(104));
     assert!(err(&output).contains("there is no scenario `nothing`"), "{output:?}");
@@ -97,7 +154,7 @@ async fn what_this_machine_cannot_carry_is_refused() {
     let target = target::start(Knobs::ephemeral()).await.expect("a free port");
     let folder = folder(&target.url());
     let limited = async |arguments: &str| {
-        let line = format!("ulimit -Hn 4000 && ulimit -Sn 100 && exec \"$0\" {arguments}");
+        let line = format!("ulimit -Sn 100 && ulimit -Hn 4000 && exec \"$0\" {arguments}");
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", &line, env!("CARGO_BIN_EXE_plimsoll")]).current_dir(folder.path()).kill_on_drop(true);
         command.output().await.expect("it starts")

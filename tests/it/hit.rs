@@ -202,7 +202,7 @@ async fn what_cannot_be_meant_is_refused_with_what_to_write() {
     help: get, post, put, patch, delete, head or options
     error: `-d @FOLDER/none.json`: No such file or directory (os error 2)
     error: `nn` is not a variable here
-    help: known here: vu, iteration, n, identity, run_id, now, uuid, random, vars, secret, env
+    help: known here: vu, iteration, n, identity, user, run_id, now, now_ms, uuid, random, vars, secret, env, data
     error: `--timeout soon`: write a duration such as 500ms, 10s, 5m, 1h30m or 30d
     error: `-H A` is given twice
     help: join the values by a comma
