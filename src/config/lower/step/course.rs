@@ -239,7 +239,11 @@ fn by_word(word: raw::OnFail) -> Reaction {
 fn operands_of<'a>(condition: &'a Condition, out: &mut Vec<&'a Operand>) -> bool {
     match condition {
         Condition::And(all) | Condition::Or(all) => {
-            all.iter().fold(false, |found, inner| operands_of(inner, out) || found)
+            let mut found = false;
+            for inner in all {
+                found |= operands_of(inner, out);
+            }
+            found
         }
         Condition::Not(inner) => operands_of(inner, out),
         Condition::Compare { left, right, .. } | Condition::Contains { left, text: right, .. } => {
