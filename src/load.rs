@@ -12,6 +12,7 @@ mod flow;
 pub mod gate;
 pub mod judging;
 mod life;
+pub mod metrics;
 pub mod pacer;
 pub mod perform;
 pub mod plan;
@@ -21,7 +22,8 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod stop;
+mod streamed;
 pub mod user;
 
 #[cfg(test)]
-mod testing;
+mod tests;

@@ -29,6 +29,7 @@ use super::{
     feeds::{Feeds, Takes},
     gate::Gate,
     judging,
+    metrics::Metrics,
     perform::Transport,
     poller::Poller,
     pool::Connector,
@@ -193,6 +194,10 @@ fn all_ok(data: &RunData) -> bool {
     counts.ok > 0 && counts.ok == counts.answered() && data.dropped() == 0
 }
 
+fn recovery(request: &RunRequest) -> Option<Recovery> {
+    request.scenario.recovery.as_ref().map(|spec| Recovery::new(spec, request.history.clone()))
+}
+
 fn windows(request: &RunRequest) -> WindowJudge {
     WindowJudge::new(&request.scenario.thresholds, request.history.clone())
 }
@@ -209,7 +214,7 @@ struct Run {
     earlier: RefCell<RunData>,
     current: RefCell<RunData>,
     windows: RefCell<WindowJudge>,
-    /// How soon the target is well again after a phase.
+    /// Watches whether the target is well again after a phase.
     recovery: RefCell<Option<Recovery>>,
     /// When in the load the attempt began that the windows judge.
     attempt_began: Cell<f64>,
@@ -233,6 +238,7 @@ struct Run {
     findings: RefCell<Findings>,
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
+    metrics: Metrics,
     /// Knows the certificate that the target showed last.
     tls: RefCell<Option<Tls>>,
     /// When which end of it was noted.
@@ -257,9 +263,7 @@ impl Run {
             earlier: RefCell::default(),
             current: RefCell::default(),
             windows: RefCell::new(windows(&request)),
-            recovery: RefCell::new(
-                request.scenario.recovery.as_ref().map(|spec| Recovery::new(spec, request.history.clone())),
-            ),
+            recovery: RefCell::new(recovery(&request)),
             attempt_began: Cell::new(0.0),
             may_retry: Cell::new(false),
             last,
@@ -274,6 +278,7 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            metrics: Metrics::of(&request.scenario),
             feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
         }
@@ -394,6 +399,7 @@ impl Run {
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: self.count.clone(),
+            metrics: self.metrics.clone(),
             takes: Takes::of(&self.feeds, group),
         })
     }
@@ -439,14 +445,13 @@ impl Run {
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
         if self.measuring.get() {
+            if let Some(recovery) = &mut *self.recovery.borrow_mut() {
+                recovery.push(&data, elapsed, Duration::from_secs_f64(self.since_load()));
+            }
             let elapsed = (self.since_load() - self.attempt_began.get()).max(0.0);
             let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(elapsed));
             if abort.is_some() && !self.may_retry.get() {
                 self.stop.drain(Cause::Abort);
-            }
-            if let Some(recovery) = &mut *self.recovery.borrow_mut() {
-                recovery.push(&data, data.window, Duration::from_secs_f64(self.since_load()));
-                self.current.borrow_mut().findings.recovery_s = recovery.finding();
             }
         }
         let event = RunEvent::Second {

@@ -20,6 +20,7 @@ use crate::{
     },
     model::{
         clock,
+        labels::Labels,
         outcome::DropReason,
         scenario::{Arrangement, Executor, Group},
     },
@@ -115,20 +116,9 @@ impl Run {
                 let grace = plan::group_grace(&self.request.scenario, &shared.group);
                 self.found(executor::execute(shared, begun, grace).await?);
             }
-            self.phase_ended(&shared.group);
+            self.phase_ended(&shared.group.labels);
         }
         Ok(())
-    }
-
-    /// From here on the target has time to recover, if this is what it is to recover from.
-    fn phase_ended(&self, group: &Group) {
-        let after = self.request.scenario.recovery.as_ref().map(|spec| &spec.after);
-        if after.is_some() && after == group.labels.get("phase") {
-            self.flush();
-            if let Some(recovery) = &mut *self.recovery.borrow_mut() {
-                recovery.phase_ended(Duration::from_secs_f64(self.since_load()));
-            }
-        }
     }
 
     async fn side_by_side(&self, parts: &[Rc<Shared>]) -> io::Result<()> {
@@ -156,6 +146,17 @@ impl Run {
             }
         }
         ended
+    }
+
+    /// Everything that was answered in a phase is known before it is said to be over.
+    fn phase_ended(&self, labels: &Labels) {
+        let after = self.request.scenario.recovery.as_ref().map(|spec| &spec.after);
+        if after.is_none() || labels.get("phase") != after {
+            return;
+        }
+        self.flush();
+        let now = Duration::from_secs_f64(self.since_load());
+        self.recovery.borrow_mut().iter_mut().for_each(|recovery| recovery.phase_ended(now));
     }
 
     fn found(&self, found: Option<Value>) {

@@ -13,7 +13,7 @@ use crate::{
         gate::Gate,
         perform::Transport,
         stop::Cause,
-        testing::{answer, answers_after, get, group, scenario},
+        tests::{answer, answers_after, get, group, scenario},
         user::Shared,
     },
     model::{
@@ -78,6 +78,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: run.count.clone(),
+            metrics: crate::load::metrics::Metrics::default(),
             takes: Takes::of(&run.feeds, group),
         })
     });
