@@ -12,6 +12,7 @@ use ::http::{Method, StatusCode, Uri};
 use super::{
     answer::{self, Judged},
     fake::Fake,
+    flow::retry_after,
     pool::{Connector, Wait},
     streamed::Streamed,
     user::{Shared, User},
@@ -20,6 +21,7 @@ use crate::{
     http::{
         capture,
         classify::Landing,
+        cookies::Place,
         dial,
         exchange::{self, Answer, ExchangeTimes, Keep, Sink, Want},
         request,
@@ -67,6 +69,18 @@ pub struct Performed {
     body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
+    /// Whether the step's `until` holds, or why not; `None` if it has none, or there was no answer.
+    pub until: Option<Result<(), String>>,
+    /// The pause that the answer asks for, where the step obeys it.
+    pub retry_after: Option<Duration>,
+}
+
+impl Performed {
+    /// Ends it otherwise than its answer said.
+    pub(super) fn fail(&mut self, class: Classified, detail: String) {
+        self.sample.class = class.clone();
+        self.landing = Landing { class, detail };
+    }
 }
 
 /// How far a request came; filled in as it goes, so that a cut request still tells where its time went.
@@ -88,13 +102,18 @@ impl Shared {
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
         let Action::Http(spec) = &step.action;
-        let request = match request::build(spec, target, scope) {
+        let cookies = |path: &str| {
+            let place = self.place(path);
+            if self.group.cookies { user.jar.header(place, self.clock.now().wall) } else { None }
+        };
+        let request = match request::build_with(spec, target, scope, cookies) {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
         let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
         let keep = if step.expect.iter().any(Expect::needs_body)
+            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
             || step.capture.iter().any(capture::needs_body)
             || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
         {
@@ -132,11 +151,17 @@ impl Shared {
         let streams = status.is_none_or(|status| status.is_success());
         let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
         let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
-        let (mut landing, captured, body) = match result {
+        let answered = result.as_ref().ok();
+        if let (true, Some(answer), Some((_, uri))) = (self.group.cookies, answered, &asked) {
+            let path = uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        }
+        let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
+        let Judged { mut landing, captured, body, until } = match result {
             Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
+                Judged::from(Landing { class, detail: failure.detail })
             }
         };
         if let Some(streamed) = &streamed {
@@ -153,7 +178,7 @@ impl Shared {
             reused: conn.map(|(_, reused)| reused),
             stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
     }
 
     async fn attempt(
@@ -167,7 +192,7 @@ impl Shared {
         let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
-            Transport::Fake(fake) => return fake.answer().await,
+            Transport::Fake(fake) => return fake.answer(request.request()).await,
         };
         // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
         let lease = tokio::select! {
@@ -220,6 +245,17 @@ impl Shared {
         Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
     }
 
+    /// Ends a poll as the end of the run would have ended it, had it been on its way.
+    pub(super) fn give_up(&self, done: &mut Performed) {
+        let failure = self.cut_off();
+        done.fail(Classified { outcome: failure.outcome, reason: failure.reason.into() }, failure.detail);
+    }
+
+    fn place<'a>(&'a self, path: &'a str) -> Place<'a> {
+        let base = &self.scenario.target.base;
+        Place { host: &base.host, path, https: base.https }
+    }
+
     fn line(&self, step: &Step, done: &Performed) -> String {
         let base = &self.scenario.target.base;
         match &done.asked {
@@ -248,7 +284,7 @@ impl Shared {
 }
 
 /// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
-fn unsendable(detail: String, intended: Instant) -> Performed {
+pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
     let now = clock::mono();
     let latency = now.saturating_duration_since(intended);
@@ -262,6 +298,8 @@ fn unsendable(detail: String, intended: Instant) -> Performed {
         asked: None,
         body: bytes::Bytes::new(),
         captured: Vec::new(),
+        until: None,
+        retry_after: None,
     }
 }
 

@@ -86,6 +86,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         thresholds: Vec::new(),
         generator: facts.generator,
         hooks: data.hooks,
+        polls: data.polls,
         first_failure: facts.first_failure,
         hints: hints(scenario, &total),
         limit: None,

@@ -111,6 +111,7 @@ impl Bench {
             run_id: "r".into(),
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
+            takes: crate::load::feeds::Takes::default(),
             count: Rc::default(),
         };
         Self { shared: Rc::new(shared), fake }

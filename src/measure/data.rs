@@ -321,6 +321,8 @@ pub struct RunData {
     pub stats: BTreeMap<Name, StatSeries>,
     /// Hook requests.
     pub hooks: HookCounts,
+    /// Requests of steps with `until` before their final answer: sent, but in no count and no rate.
+    pub polls: u64,
     /// Length of the measured window.
     pub window: Duration,
     /// Samples that could not be recorded.
@@ -397,6 +399,7 @@ impl RunData {
         }
         self.hooks.ok += other.hooks.ok;
         self.hooks.failed += other.hooks.failed;
+        self.polls += other.polls;
         self.window += other.window;
         self.samples_lost += other.samples_lost;
     }

@@ -318,6 +318,11 @@ fn one() -> u32 {
     1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// How the generator itself fared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorReport {
@@ -424,6 +429,9 @@ pub struct RunSummary {
     /// Hook requests (`before:`, `after:`) that went well and that did not.
     #[serde(default)]
     pub hooks: HookCounts,
+    /// Requests of steps with `until` before their final answer: sent, but in no count and no rate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub polls: u64,
     /// The first request that did not go well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FailureSample>,

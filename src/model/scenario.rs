@@ -1,6 +1,7 @@
 //! A checked scenario: immutable, complete, and free of everything that only the configuration file needs.
 
 pub mod load;
+mod reads;
 pub mod step;
 pub mod target;
 

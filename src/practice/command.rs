@@ -3,25 +3,29 @@
 use super::{knobs::Knobs, target};
 
 /// What `plimsoll target --help` says first.
-pub const ABOUT: &str = r#"A server to practise on: five kinds of back end on one port, faults by knob, and a log of its own to count against.
-It speaks HTTP/1.1 and HTTP/2 (prior knowledge).
+pub const ABOUT: &str = r#"A server to practise on: five kinds of back end on one port, faults by knob,
+and a log of its own to count against. HTTP/1.1, and HTTP/2 by prior knowledge.
 
-Back ends:
-  LLM queue        POST /api/generate (NDJSON), /v1/chat/completions (SSE); GET /health, /queue/stats, /queue/memory;
-                   POST /admin/queue/update
-  workflow         POST /process, /validate, /final_review; GET /session/ID/status, /fir/ID
-  semantic cache   POST /v1/messages (`x-cache`, 429 above 95 % of the pool); GET /pool/stats, /metrics;
-                   POST /admin/cache/reset
-  conversations    POST, GET /conversations; POST /conversations/ID/turns; DELETE /conversations/ID (429 at the limits)
-  chat API         /api/conversations, /api/conversations/ID, …/ID/messages, /api/agents, /api/rag, /api/health,
-                   /api/capabilities, /api/info (also under /api/v1)
-  anything else    {"ok":true}
+LLM queue       POST /api/generate (NDJSON), /v1/chat/completions (SSE)
+                GET /health, /queue/stats, /queue/memory
+                POST /admin/queue/update
+workflow        POST /process, /validate, /final_review
+                GET /session/ID/status, /fir/ID
+semantic cache  POST /v1/messages (`x-cache`; 429 above 95 % of the pool)
+                GET /pool/stats, /metrics; POST /admin/cache/reset
+conversations   POST and GET /conversations (429 at the limits)
+                POST /conversations/ID/turns, DELETE /conversations/ID
+chat API        /api/conversations, …/ID, …/ID/messages, /api/agents, /api/rag,
+                /api/health, /api/capabilities, /api/info; also under /api/v1
+anything else   {"ok":true}
 
-What it did: GET /practice/log (counts by path, status and fault), GET /practice/streams (tokens as they were sent);
-POST /practice/reset forgets it. Requests that waited in the queue say how long in `x-wait-ms`.
+What it did: GET /practice/log (counts by path, status and fault) and
+GET /practice/streams (each token as it was sent); POST /practice/reset forgets.
+What waited in the queue says how long in `x-wait-ms`.
 
-All flags can be changed while it runs by `POST /practice` with a JSON object of the same names (underscores for
-dashes; null is the default again). /practice and /admin answer this machine only."#;
+All flags can be changed while it runs: POST /practice with a JSON object of the
+same names, underscores for dashes; null is the default again. /practice and
+/admin answer this machine only."#;
 
 /// The arguments of `plimsoll target`.
 #[derive(Debug, Clone, clap::Args)]

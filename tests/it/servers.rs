@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, daemon::Plimsoll, haproxy::HaProxy, nginx::Nginx,
 
 /// A back end that takes 300 ms for each answer.
 async fn slow() -> (Target, SocketAddr) {
-    let knobs = Knobs { latency: Duration::from_millis(300), ..Knobs::ephemeral() };
+    let knobs = Knobs { latency: Duration::from_millis(300).into(), ..Knobs::ephemeral() };
     let target = target::start(knobs).await.expect("a free port");
     let addr = target.addr;
     (target, addr)

@@ -25,6 +25,12 @@ impl Run {
         })
     }
 
+    /// No user came past its `on_start`: that is the target's failure, not a want of data.
+    fn nobody_began(&self, sent: u64) -> Option<String> {
+        let (_, why) = self.recorder.lost_users().filter(|_| sent == 0)?;
+        Some(format!("no user came past `on_start`: {why}"))
+    }
+
     pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
         if let Some(recovery) = &*self.recovery.borrow() {
             self.current.borrow_mut().findings.recovery_s = recovery.finding();
@@ -64,9 +70,13 @@ impl Run {
             history: &self.request.history,
             windows: &self.windows.borrow(),
             interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble: trouble.or_else(|| self.crashed()),
+            trouble: trouble.or_else(|| self.crashed()).or_else(|| self.nobody_began(summary.sent)),
         };
         judging::conclude(&mut summary, &conclusion);
+        if let Some((count, why)) = self.recorder.lost_users() {
+            let users = if count == 1 { "user" } else { "users" };
+            summary.hints.push(format!("{count} {users} ended before the first iteration: `on_start`: {why}"));
+        }
         if self.recorder.throttle_count() > 0 {
             let times = self.recorder.throttle_count();
             summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));

@@ -67,6 +67,12 @@ impl Step {
         }
     }
 
+    /// How long it may take, polls and all, where the target gives a request `default`.
+    pub fn patience(&self, default: Duration) -> Duration {
+        let polls = self.until.as_ref().map(|until| until.timeout);
+        polls.or(self.timeout).unwrap_or(default)
+    }
+
     /// The HTTP request, if it is one.
     pub fn http(&self) -> Option<&RequestSpec> {
         match &self.action {

@@ -131,6 +131,7 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
             threshold("avg_waited", "s", None, 10.0, ThresholdResult::NoData),
         ],
         generator: crate::model::run::GeneratorReport { valid: true, ..Default::default() },
+        polls: 0,
         hooks: data.hooks,
         first_failure: None,
         hints: vec![],

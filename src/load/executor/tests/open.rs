@@ -1,7 +1,12 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use crate::{
-    load::testing::{Bench, answers_after, group},
+    load::{
+        plan::outline::group_outline,
+        testing::{Bench, answers_after, group},
+    },
     model::{
         outcome::DropReason,
         scenario::{Arrivals, BurstGap, Executor, RateStage},
@@ -68,4 +73,39 @@ async fn latency_counts_from_the_planned_instant() {
     let ran = Bench::new(group(executor), answers_after(200)).run().await;
     let latency = ran.judged.total().latency[0].stats();
     assert!(latency.max < 0.205, "{latency:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_outline_and_the_run_agree_to_the_unit(
+        first in 0.0f64..200.0,
+        stages in proptest::collection::vec((0u64..8000, 0.0f64..200.0), 1..5),
+        bursts in (1u32..50, 1u64..6, 0u64..3000),
+        poisson: bool,
+        which in 0usize..4,
+    ) {
+        let arrivals = if poisson { Arrivals::Poisson } else { Arrivals::Uniform };
+        let ms = Duration::from_millis;
+        let executor = match which {
+            0 => Executor::ConstantArrivalRate { rate: per_second(first + 0.1), duration: ms(stages[0].0 + 1), arrivals },
+            1 => {
+                let stages = stages.iter().map(|(length, rate)| RateStage { duration: ms(*length), target: per_second(*rate) });
+                Executor::RampingArrivalRate { start_rate: per_second(first), stages: stages.collect(), arrivals }
+            }
+            2 => Executor::Burst { size: bursts.0, repeat: bursts.1, gap: BurstGap::Every(ms(bursts.2)) },
+            _ => Executor::Burst { size: bursts.0, repeat: bursts.1, gap: BurstGap::Pause(ms(bursts.2)) },
+        };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let group = group(executor);
+            let outline = group_outline(&group);
+            let ran = Bench::new(group, answers_after(3)).run().await;
+            prop_assert_eq!(Some(ran.counts().0), outline.iterations);
+            prop_assert_eq!(ran.counts().1, 0);
+            Ok(())
+        })?;
+    }
 }
