@@ -12,6 +12,7 @@ use super::{
     feeds::Takes,
     flow::{Left, Tally, Walk},
     gate::Gate,
+    metrics::Metrics,
     perform::Transport,
     recorder::{IterationEnd, Recorder},
     stop::Stop,
@@ -61,6 +62,8 @@ pub struct Shared {
     pub started: Cell<Instant>,
     /// Iterations so far, of the whole run.
     pub count: Rc<Cell<u64>>,
+    /// What is recorded beside the outcomes.
+    pub metrics: Metrics,
     /// The rows of data that its tasks take.
     pub takes: Takes,
 }
@@ -135,6 +138,7 @@ impl Shared {
     /// The same users' things with a stop and a group of their own.
     pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
         Rc::new(Self {
+            metrics: self.metrics.clone(),
             takes: if Arc::ptr_eq(&group, &self.group) {
                 self.takes.clone()
             } else {
@@ -251,6 +255,11 @@ impl Shared {
                     end = IterationEnd::Failed;
                     break;
                 }
+            }
+        }
+        if !self.metrics.is_empty() {
+            for (index, recorded) in self.metrics.of_iteration(walk.scope) {
+                self.recorder.custom(self.metrics.name(index), "".into(), &labels, recorded, intended);
             }
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));

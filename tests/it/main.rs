@@ -9,6 +9,7 @@ mod docs;
 mod e2e;
 mod engine;
 mod examples;
+mod explain;
 mod hit;
 mod kill;
 mod limits;

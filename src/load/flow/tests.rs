@@ -8,6 +8,7 @@ use crate::{
         fake::{Fake, FakeAnswer},
         feeds::{Feeds, Takes},
         gate::Gate,
+        metrics::Metrics,
         perform::Transport,
         recorder::{IterationEnd, Recorder},
         stop::{Cause, Stop},
@@ -87,6 +88,7 @@ impl Bench {
             inherited: RefCell::default(),
             started: std::cell::Cell::new(clock::mono()),
             count: Rc::default(),
+            metrics: Metrics::of(&scenario),
             takes: Takes::of(&Feeds::new(&scenario.data, scenario.seed), &scenario.groups[0]),
             scenario: Arc::new(scenario),
         };
@@ -121,7 +123,7 @@ fn bench(steps: &str, reply: impl Fn(u64, &str) -> Reply + 'static) -> Bench {
 }
 
 /// `ok=2 rejected=1`, and how long it took in milliseconds.
-fn told(data: &RunData) -> String {
+pub(crate) fn told(data: &RunData) -> String {
     let counts = data.counts();
     let all = [counts.ok, counts.rejected, counts.failed, counts.interrupted];
     let parts = Outcome::ALL.iter().zip(all).filter(|(_, count)| *count > 0);
