@@ -156,7 +156,11 @@ fn known(metric: &CustomMetric, steps: &[&Step]) -> Known {
 fn of_condition<'a>(condition: &'a Condition, out: &mut Vec<&'a Operand>) -> bool {
     match condition {
         Condition::And(all) | Condition::Or(all) => {
-            all.iter().fold(false, |found, inner| of_condition(inner, out) || found)
+            let mut found = false;
+            for inner in all {
+                found |= of_condition(inner, out);
+            }
+            found
         }
         Condition::Not(inner) => of_condition(inner, out),
         Condition::Compare { left, right, .. } | Condition::Contains { left, text: right, .. } => {
@@ -196,7 +200,7 @@ mod tests {
         let scenario = "    load: {executor: per-vu-iterations, vus: 1, iterations: 1}
     metrics:
       hit: {rate: \"cache == 'HIT'\"}
-      tokens: {trend: \"$.tokens * 2\"}
+      used: {trend: \"$.tokens * 2\"}
       wait: {trend: 'header[\"x-wait-ms\"]', unit: ms}
       fast: {rate: latency < 1s}
       both: {rate: cache == second}
@@ -235,8 +239,8 @@ mod tests {
                 "hit \"a\" 1/1",
                 "size \"a\" 1x1",
                 "size \"b\"kind=x 1x1.5",
-                "tokens \"a\" 1x8",
-                "tokens \"b\"kind=x 1x12",
+                "used \"a\" 1x8",
+                "used \"b\"kind=x 1x12",
                 "wait \"b\"kind=x 1x1.5",
             ]
         );

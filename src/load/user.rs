@@ -197,16 +197,14 @@ impl Shared {
     pub async fn iterate(&self, turn: &Turn, intended: Instant, user: &mut User, model: Model) -> IterationEnd {
         let mut intended = intended;
         if !self.group.on_start.is_empty() {
-            match Box::pin(self.begin(turn, user, model, intended)).await {
-                Some(begun) => intended = begun,
-                None => {
-                    // It was planned, and does not take place.
-                    if !self.stop.interrupts() {
-                        self.recorder.drop_one(DropReason::Deadline, intended);
-                    }
-                    return IterationEnd::Interrupted;
+            let Some(begun) = Box::pin(self.begin(turn, user, model, intended)).await else {
+                // It was planned, and does not take place.
+                if !self.stop.interrupts() {
+                    self.recorder.drop_one(DropReason::Deadline, intended);
                 }
-            }
+                return IterationEnd::Interrupted;
+            };
+            intended = begun;
         }
         if self.takes.is_over(turn.task) {
             // Its last row was taken while this one was about to begin.
