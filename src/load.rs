@@ -9,7 +9,9 @@ pub mod executor;
 pub mod fake;
 pub mod feeds;
 mod flow;
+pub mod forecast;
 pub mod gate;
+pub mod host;
 pub mod judging;
 mod life;
 pub mod metrics;
@@ -22,6 +24,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod stop;
+mod streamed;
 pub mod user;
 
 #[cfg(test)]

@@ -36,8 +36,8 @@ pub(super) fn check_limit(left: &Measure, limit: &Measure) -> Result<(), ExprErr
 pub fn check_units(threshold: &Threshold, units: &BTreeMap<Name, Unit>) -> Result<(), ExprError> {
     let at = threshold.source.find(threshold.op.as_str()).unwrap_or_default();
     sides(&threshold.left, &threshold.right, at, at, Some(units))?;
-    let limits = threshold.grades.iter().flat_map(|grades| [&grades.warn, &grades.fail]).flatten();
-    limits.map(|limit| sides(&threshold.left, &limit.right, at, at, Some(units))).collect::<Result<(), _>>()?;
+    let mut limits = threshold.grades.iter().flat_map(|grades| [&grades.warn, &grades.fail]).flatten();
+    limits.try_for_each(|limit| sides(&threshold.left, &limit.right, at, at, Some(units)))?;
     let mut held: Vec<&Held> = threshold.only_while.iter().collect();
     for side in [&threshold.left, &threshold.right] {
         side.visit(&mut |part| {

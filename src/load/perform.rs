@@ -15,6 +15,7 @@ use super::{
     flow::retry_after,
     metrics::Recorded,
     pool::{Connector, Wait},
+    streamed::Streamed,
     user::{Shared, User},
 };
 use crate::{
@@ -23,10 +24,11 @@ use crate::{
         classify::Landing,
         cookies::Place,
         dial,
-        exchange::{self, Answer, ExchangeTimes, Keep, Want},
+        exchange::{self, Answer, ExchangeTimes, Keep, Sink, Want},
         request,
         scope::Scope,
         stream::Meter,
+        streaming::StreamMeter,
     },
     measure::data::Sample,
     model::{
@@ -123,7 +125,14 @@ impl Shared {
         } else {
             Keep::Start
         };
-        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink: None };
+        let mut meter = step.stream.as_ref().map(StreamMeter::new);
+        let mut feed = |piece: &[u8], at: Instant| {
+            if let Some(meter) = &mut meter {
+                meter.feed(piece, at.saturating_duration_since(intended));
+            }
+        };
+        let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
+        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
@@ -148,13 +157,20 @@ impl Shared {
             user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
-        let Judged { landing, captured, body, until, recorded } = match result {
-            Ok(answer) => self.judge(step, scope, answer, latency, times).await,
+        // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
+        let streams = status.is_none_or(|status| status.is_success());
+        let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
+        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
+        let Judged { mut landing, captured, body, until, recorded } = match result {
+            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 Judged::from(Landing { class, detail: failure.detail })
             }
         };
+        if let Some(streamed) = &streamed {
+            streamed.land(&mut landing);
+        }
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -164,7 +180,7 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
-            stream: None,
+            stream: streamed.map(Streamed::into_sample),
         };
         Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
     }
