@@ -11,6 +11,7 @@ mod flow;
 pub mod gate;
 pub mod judging;
 pub mod pacer;
+pub mod patience;
 pub mod perform;
 pub mod plan;
 pub mod poller;

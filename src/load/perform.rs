@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::http::{Method, StatusCode, Uri};
+use ::http::StatusCode;
 
 use super::{
     answer::{self, Judged},
     fake::Fake,
+    patience::Waited,
     pool::{Connector, Wait},
     user::{Shared, User},
 };
@@ -19,9 +20,10 @@ use crate::{
     http::{
         capture,
         classify::Landing,
-        dial,
-        exchange::{self, Answer, ExchangeTimes, Keep, Want},
-        request,
+        conn::Conn,
+        dial::{self, DialError},
+        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Want},
+        request::Outgoing,
         scope::Scope,
         stream::Meter,
     },
@@ -61,7 +63,7 @@ pub struct Performed {
     /// When it ended.
     pub ended: Instant,
     /// What was asked for; `None` if it could not be put together.
-    asked: Option<(Method, Uri)>,
+    asked: Option<Rc<Outgoing>>,
     body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
@@ -72,6 +74,7 @@ pub struct Performed {
 struct Progress {
     wait: Cell<Wait>,
     conn: RefCell<Option<(Rc<Meter>, bool)>>,
+    reconnected: Cell<bool>,
 }
 
 pub(super) struct Failure {
@@ -81,34 +84,38 @@ pub(super) struct Failure {
     pub(super) status: Option<StatusCode>,
 }
 
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: None }
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: error.status }
+    }
+}
+
 impl Shared {
     /// Sends the step's request and judges the answer. Counts nothing.
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
         let Action::Http(spec) = &step.action;
-        let request = match request::build(spec, target, scope) {
+        let request = match self.literals.get(spec, target, scope) {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
-        let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
-        let keep = if step.expect.iter().any(Expect::needs_body)
-            || step.capture.iter().any(capture::needs_body)
-            || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
-        {
-            Keep::All
-        } else {
-            Keep::Start
-        };
-        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink: None };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
-        let result = tokio::select! {
-            biased;
-            result = self.attempt(request, wanted, handed, user, &progress) => result,
-            () = tokio::time::sleep_until((handed + timeout).into()) => Err(timed_out(&progress, timeout)),
-            () = self.stop.wait_cut() => Err(self.cut_off()),
+        let User { conn, patience } = user;
+        let attempt = self.attempt(&request, self.want(step), handed, conn, &progress);
+        let result = match patience.wait(&self.stop, handed + timeout, attempt).await {
+            Waited::Done(result) => result,
+            Waited::TimedOut => Err(timed_out(&progress, timeout)),
+            Waited::Cut => Err(self.cut_off()),
         };
+        let asked = Some(request);
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
@@ -135,36 +142,57 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
+            reconnected: progress.reconnected.get(),
         };
         Performed { landing, sample, refused, handed, ended, asked, body, captured }
     }
 
+    /// What of the step's answer somebody looks at.
+    fn want(&self, step: &Step) -> Want<'static> {
+        let target = &self.scenario.target;
+        let conditions = || target.classify.iter().filter_map(|rule| rule.when.as_ref()).chain(&step.expect);
+        let all = conditions().any(Expect::needs_body) || step.capture.iter().any(capture::needs_body);
+        let headers = !step.expect.is_empty() || !step.capture.is_empty() || !target.classify.is_empty();
+        let body = if all { Keep::All } else { Keep::Start };
+        Want { body, headers, max_body: target.http.max_body, sink: None }
+    }
+
     async fn attempt(
         &self,
-        request: request::Outgoing,
-        want: Want<'_>,
+        request: &Outgoing,
+        mut want: Want<'_>,
         handed: Instant,
-        user: &mut User,
+        kept: &mut Option<Conn>,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
-        let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
             Transport::Fake(fake) => return fake.answer().await,
         };
-        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
-        let lease = tokio::select! {
-            biased;
-            () = self.stop.wait_draining() => return Err(self.cut_off()),
-            lease = connector.lease(&mut user.conn, handed, &progress.wait) => lease,
+        let mut lease = match connector.at_hand(kept, &progress.wait) {
+            Some(lease) => lease,
+            // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
+            None => tokio::select! {
+                biased;
+                () = self.stop.wait_draining() => return Err(self.cut_off()),
+                lease = connector.lease(kept, handed, &progress.wait) => lease.map_err(Failure::from)?,
+            },
         };
-        let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
-        progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
-        let answer = exchange::exchange(&mut lease.conn, &request, want)
-            .await
-            .map_err(|error| failed(error.reason, error.detail, error.status))?;
-        connector.give_back(lease, &mut user.conn);
-        Ok(answer)
+        loop {
+            let reused = lease.conn.is_reused();
+            progress.conn.replace(Some((lease.conn.meter(), reused)));
+            match exchange::exchange(&mut lease.conn, request, want.again()).await {
+                Ok(answer) => {
+                    connector.give_back(lease, kept);
+                    return Ok(answer);
+                }
+                Err(error) if reused && error.may_repeat(request.method()) => {
+                    progress.reconnected.set(true);
+                    lease = connector.renew(lease, &progress.wait).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// A large body is judged beside the run's thread: parsing it would make everybody else late.
@@ -206,8 +234,9 @@ impl Shared {
     fn line(&self, step: &Step, done: &Performed) -> String {
         let base = &self.scenario.target.base;
         match &done.asked {
-            Some((method, uri)) => {
-                format!("{method} {}://{}{uri}", if base.https { "https" } else { "http" }, base.authority())
+            Some(request) => {
+                let scheme = if base.https { "https" } else { "http" };
+                format!("{} {scheme}://{}{}", request.method(), base.authority(), request.uri())
             }
             None => {
                 step.http().map_or_else(String::new, |spec| format!("{} {base}{}", spec.method, spec.path.source()))
@@ -235,10 +264,19 @@ fn unsendable(detail: String, intended: Instant) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
     let now = clock::mono();
     let latency = now.saturating_duration_since(intended);
-    let (timing, bytes) = ([None; 6], (0, 0));
+    let sample = Sample {
+        class: class.clone(),
+        status: None,
+        latency,
+        service_time: None,
+        timing: [None; 6],
+        bytes: (0, 0),
+        reused: None,
+        reconnected: false,
+    };
     Performed {
-        landing: Landing { class: class.clone(), detail },
-        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None },
+        landing: Landing { class, detail },
+        sample,
         refused: None,
         handed: now,
         ended: now,

@@ -1,6 +1,10 @@
 //! How a run is told to end: first no new work, then the cut.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
 
 use tokio::sync::{Notify, watch};
 
@@ -43,6 +47,42 @@ struct State {
     at_once: Cell<bool>,
     cause: Cell<Option<Cause>>,
     changed: Notify,
+    /// Those who watch for the cut through request after request, and the places that are free among them.
+    watching: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+/// A place among those who watch for the cut: asking again costs a comparison.
+#[derive(Debug)]
+pub struct CutWatch {
+    stop: Stop,
+    place: usize,
+}
+
+impl CutWatch {
+    /// Whether it watches for the cut of that run.
+    pub fn is_of(&self, stop: &Stop) -> bool {
+        Rc::ptr_eq(&self.stop.0, &stop.0)
+    }
+
+    /// Ready once what is unanswered is given up.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.stop.0.cut.get() {
+            return Poll::Ready(());
+        }
+        let waker = &mut self.stop.0.watching.borrow_mut()[self.place];
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for CutWatch {
+    fn drop(&mut self) {
+        self.stop.0.watching.borrow_mut()[self.place] = None;
+        self.stop.0.free.borrow_mut().push(self.place);
+    }
 }
 
 impl Stop {
@@ -72,6 +112,18 @@ impl Stop {
         self.0.draining.set(true);
         self.0.cut.set(true);
         self.0.changed.notify_waiters();
+        let watching: Vec<Waker> = self.0.watching.borrow_mut().iter_mut().filter_map(Option::take).collect();
+        watching.into_iter().for_each(Waker::wake);
+    }
+
+    /// A place among those who watch for the cut.
+    pub fn watch_cut(&self) -> CutWatch {
+        let mut watching = self.0.watching.borrow_mut();
+        let place = self.0.free.borrow_mut().pop().unwrap_or_else(|| {
+            watching.push(None);
+            watching.len() - 1
+        });
+        CutWatch { stop: self.clone(), place }
     }
 
     /// The cut that does not even leave time for hooks.
@@ -155,6 +207,14 @@ impl Stop {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Stop {
+    /// How many would be woken by the cut.
+    pub(super) fn watching(&self) -> usize {
+        self.0.watching.borrow().iter().flatten().count()
     }
 }
 

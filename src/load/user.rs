@@ -11,6 +11,7 @@ use std::{
 use super::{
     flow::Left,
     gate::Gate,
+    patience::Patience,
     perform::Transport,
     recorder::{IterationEnd, Recorder},
     stop::Stop,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     http::{
         conn::Conn,
+        request::Literals,
         scope::{Prepared, Scope},
     },
     model::{
@@ -40,6 +42,8 @@ pub struct Shared {
     pub constants: Prepared,
     /// How requests leave.
     pub transport: Transport,
+    /// Those that are the same every time.
+    pub literals: Literals,
     /// Below which nothing leaves.
     pub gate: Arc<Gate>,
     /// Where measurements go.
@@ -76,6 +80,8 @@ pub enum Model {
 pub struct User {
     /// The user's connection, where each has one of its own.
     pub conn: Option<Conn>,
+    /// For its requests.
+    pub patience: Patience,
 }
 
 /// One iteration to be done.
