@@ -3,7 +3,10 @@
 //! The documentation of a field is its description in the schema, which editors show.
 
 mod alerts;
+mod group;
+mod load;
 mod scenario;
+mod step;
 mod target;
 mod words;
 
@@ -11,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, scenario::*, target::*, words::*};
+pub(crate) use self::{alerts::*, group::*, load::*, scenario::*, step::*, target::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

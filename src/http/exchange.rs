@@ -110,8 +110,12 @@ pub struct ExchangeTimes {
 }
 
 /// Sends `request` and reads the whole answer. The caller bounds the time; a connection that was cut must be dropped.
-pub async fn exchange(conn: &mut Conn, request: &Outgoing, want: Want<'_>) -> Result<Answer, ExchangeError> {
-    conn.exchange(request, want).await
+pub fn exchange<'a>(
+    conn: &'a mut Conn,
+    request: &'a Outgoing,
+    want: Want<'a>,
+) -> impl Future<Output = Result<Answer, ExchangeError>> + 'a {
+    conn.exchange(request, want)
 }
 
 /// The times of the exchange that `meter` saw, which ended at `end`.

@@ -63,7 +63,10 @@ impl Outgoing {
 
 /// The requests that are the same every time, put together once.
 #[derive(Debug, Default)]
-pub struct Literals(RefCell<Vec<(*const RequestSpec, Option<Rc<Outgoing>>)>>);
+pub struct Literals(RefCell<Vec<Known>>);
+
+/// Where a spec lies, and its request if nothing in it depends on a variable.
+type Known = (*const RequestSpec, Option<Rc<Outgoing>>);
 
 impl Literals {
     /// What [`build`] makes, or made before. `spec` is known by its place, so it and `target` must be those of one
@@ -95,7 +98,10 @@ fn is_literal(spec: &RequestSpec, target: &Target) -> bool {
         BodySpec::Multipart(_) => false,
     };
     let auth = spec.auth.is_some() || target.auth.is_some();
-    !auth && body && literal(&spec.path) && target.headers.iter().chain(&spec.headers).all(|(_, template)| literal(template))
+    !auth
+        && body
+        && literal(&spec.path)
+        && target.headers.iter().chain(&spec.headers).all(|(_, template)| literal(template))
 }
 
 /// The request of `spec` to `target` with the variables of `scope`. The error says which part cannot be filled in.

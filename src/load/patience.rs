@@ -101,10 +101,12 @@ mod tests {
         let local = tokio::task::LocalSet::new();
         local
             .run_until(async {
-                let stop = Stop::default();
-                let waiting: Vec<_> = (0..3)
-                    .map(|_| {
-                        let stop = stop.clone();
+                let (stop, phase) = (Stop::default(), Stop::default().part());
+                let parts = [stop.clone(), stop.part(), stop.part().part(), phase];
+                let waiting: Vec<_> = parts[..3]
+                    .iter()
+                    .map(|part| {
+                        let stop = part.clone();
                         tokio::task::spawn_local(async move {
                             let mut patience = Patience::default();
                             let end = clock::mono() + Duration::from_mins(1);
@@ -122,6 +124,8 @@ mod tests {
                 let waited = Patience::default().wait(&stop, clock::mono(), pending::<()>()).await;
                 assert_eq!(waited, Waited::Cut, "what comes after it is cut at once");
                 assert_eq!(stop.watching(), 0);
+                let waited = Patience::default().wait(&parts[3], clock::mono(), pending::<()>()).await;
+                assert_eq!(waited, Waited::TimedOut, "another run is none of its business");
             })
             .await;
     }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     patience::Waited,
-    pool::{Connector, Wait},
+    pool::{Connector, Lease, Wait},
     user::{Shared, User},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
         classify::Landing,
         conn::Conn,
         dial::{self, DialError},
-        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Want},
+        exchange::{self, Answer, ExchangeError, Keep, Want},
         request::Outgoing,
         scope::Scope,
         stream::Meter,
@@ -108,14 +109,14 @@ impl Shared {
         let handed = clock::mono();
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
-        let User { conn, patience } = user;
-        let attempt = self.attempt(&request, self.want(step), handed, conn, &progress);
+        let User { conn, patience, .. } = user;
+        let attempt = pin!(self.attempt(&request, self.want(step), handed, conn, &progress));
         let result = match patience.wait(&self.stop, handed + timeout, attempt).await {
             Waited::Done(result) => result,
             Waited::TimedOut => Err(timed_out(&progress, timeout)),
             Waited::Cut => Err(self.cut_off()),
         };
-        let asked = Some(request);
+        let asked = Some(request.clone());
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
@@ -127,7 +128,14 @@ impl Shared {
         };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let (landing, captured, body) = match result {
-            Ok(answer) => self.judge(step, scope, answer, latency, times).await,
+            Ok(answer) => {
+                let times = (latency, times.service.unwrap_or_default());
+                if answer.body.len() <= INLINE_BODY {
+                    answer::judge(step, &target.classify, scope, answer, times, &self.redactor)
+                } else {
+                    Box::pin(self.judge_aside(step, scope, answer, times)).await
+                }
+            }
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
@@ -169,14 +177,10 @@ impl Shared {
             Transport::Net(connector) => connector,
             Transport::Fake(fake) => return fake.answer().await,
         };
+        // What is rare is boxed: every request moves the whole of what it might have to wait for.
         let mut lease = match connector.at_hand(kept, &progress.wait) {
             Some(lease) => lease,
-            // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
-            None => tokio::select! {
-                biased;
-                () = self.stop.wait_draining() => return Err(self.cut_off()),
-                lease = connector.lease(kept, handed, &progress.wait) => lease.map_err(Failure::from)?,
-            },
+            None => Box::pin(self.lease(connector, handed, kept, progress)).await?,
         };
         loop {
             let reused = lease.conn.is_reused();
@@ -188,28 +192,32 @@ impl Shared {
                 }
                 Err(error) if reused && error.may_repeat(request.method()) => {
                     progress.reconnected.set(true);
-                    lease = connector.renew(lease, &progress.wait).await?;
+                    lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// A large body is judged beside the run's thread: parsing it would make everybody else late.
-    async fn judge(
+    async fn lease(
         &self,
-        step: &Step,
-        scope: &Arc<Scope>,
-        full: Answer,
-        latency: Duration,
-        times: ExchangeTimes,
-    ) -> Judged {
-        let times = (latency, times.service.unwrap_or_default());
-        let rules = &self.scenario.target.classify;
-        if full.body.len() <= INLINE_BODY {
-            return answer::judge(step, rules, scope, full, times, &self.redactor);
+        connector: &Connector,
+        handed: Instant,
+        kept: &mut Option<Conn>,
+        progress: &Progress,
+    ) -> Result<Lease, Failure> {
+        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
+        tokio::select! {
+            biased;
+            () = self.stop.wait_draining() => Err(self.cut_off()),
+            lease = connector.lease(kept, handed, &progress.wait) => lease.map_err(Failure::from),
         }
-        let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
+    }
+
+    /// A large body is judged beside the run's thread: parsing it would make everybody else late.
+    async fn judge_aside(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
+        let rules = self.scenario.target.classify.clone();
+        let (step, scope, redactor) = (step.clone(), scope.clone(), self.redactor.clone());
         let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
         match tokio::task::spawn_blocking(judged).await {
             Ok(judged) => judged,

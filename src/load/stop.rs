@@ -30,9 +30,21 @@ pub enum Cause {
     Timeout,
 }
 
-/// The state within the run's thread.
+/// The state within the run's thread. A part of the run (a phase, a user who is taken away) may have a stop of its own
+/// below that of the whole: what ends the whole ends the part, and never the other way round.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Rc<State>);
+pub struct Stop {
+    own: Rc<State>,
+    /// Those above, the nearest first.
+    above: Option<Rc<Above>>,
+}
+
+#[derive(Debug)]
+struct Above {
+    nearest: Rc<State>,
+    /// The run's, where the nearest is not.
+    run: Option<Rc<State>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -48,29 +60,35 @@ struct State {
     cause: Cell<Option<Cause>>,
     changed: Notify,
     /// Those who watch for the cut through request after request, and the places that are free among them.
-    watching: RefCell<Vec<Option<Waker>>>,
+    watching: RefCell<Vec<Option<Rc<Slot>>>>,
     free: RefCell<Vec<usize>>,
 }
+
+/// Whom the cut wakes.
+#[derive(Debug, Default)]
+struct Slot(RefCell<Option<Waker>>);
 
 /// A place among those who watch for the cut: asking again costs a comparison.
 #[derive(Debug)]
 pub struct CutWatch {
     stop: Stop,
-    place: usize,
+    slot: Rc<Slot>,
+    /// In each state that can cut it.
+    places: Vec<usize>,
 }
 
 impl CutWatch {
-    /// Whether it watches for the cut of that run.
+    /// Whether it watches for the cut of that part of the run.
     pub fn is_of(&self, stop: &Stop) -> bool {
-        Rc::ptr_eq(&self.stop.0, &stop.0)
+        Rc::ptr_eq(&self.stop.own, &stop.own)
     }
 
     /// Ready once what is unanswered is given up.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.stop.0.cut.get() {
+        if self.stop.any(|state| state.cut.get()) {
             return Poll::Ready(());
         }
-        let waker = &mut self.stop.0.watching.borrow_mut()[self.place];
+        let mut waker = self.slot.0.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
@@ -80,76 +98,111 @@ impl CutWatch {
 
 impl Drop for CutWatch {
     fn drop(&mut self) {
-        self.stop.0.watching.borrow_mut()[self.place] = None;
-        self.stop.0.free.borrow_mut().push(self.place);
+        for (state, place) in self.stop.chain().zip(&self.places) {
+            state.watching.borrow_mut()[*place] = None;
+            state.free.borrow_mut().push(*place);
+        }
+    }
+}
+
+impl State {
+    fn watch(&self, slot: &Rc<Slot>) -> usize {
+        let mut watching = self.watching.borrow_mut();
+        let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            watching.push(None);
+            watching.len() - 1
+        });
+        watching[place] = Some(slot.clone());
+        place
     }
 }
 
 impl Stop {
-    /// The planned duration is over: no new iteration; the ones in flight go on to their end.
-    pub fn end_of_plan(&self) {
-        self.0.over.set(true);
-        self.0.changed.notify_waiters();
+    /// A stop for a part. Parts have parts once: a user of a phase of the run.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let run = self.above.as_ref().map(|above| above.run.clone().unwrap_or_else(|| above.nearest.clone()));
+        Self { own: Rc::default(), above: Some(Rc::new(Above { nearest: self.own.clone(), run })) }
     }
 
-    /// No new iteration and no new step from now on. The first cause stays, but a person outranks the schedule's timeout:
-    /// what they cut is no longer the target's to answer for.
+    fn chain(&self) -> impl Iterator<Item = &Rc<State>> {
+        let above = self.above.iter().flat_map(|above| std::iter::once(&above.nearest).chain(&above.run));
+        std::iter::once(&self.own).chain(above)
+    }
+
+    fn any(&self, reached: impl Fn(&State) -> bool) -> bool {
+        self.chain().any(|state| reached(state))
+    }
+
+    /// That of the whole run.
+    fn run(&self) -> &State {
+        self.chain().last().expect("its own at least")
+    }
+
+    /// The planned duration is over: no new iteration; the ones in flight go on to their end.
+    pub fn end_of_plan(&self) {
+        self.own.over.set(true);
+        self.own.changed.notify_waiters();
+    }
+
+    /// No new iteration and no new step of the whole run from now on. The first cause stays, but a person outranks the
+    /// schedule's timeout: what they cut is no longer the target's to answer for.
     pub fn drain(&self, cause: Cause) {
-        self.0.over.set(true);
-        self.0.draining.set(true);
-        if matches!((self.0.cause.get(), cause), (None, _) | (Some(Cause::Timeout), Cause::Person)) {
-            self.0.cause.set(Some(cause));
+        let run = self.run();
+        run.over.set(true);
+        run.draining.set(true);
+        if matches!((run.cause.get(), cause), (None, _) | (Some(Cause::Timeout), Cause::Person)) {
+            run.cause.set(Some(cause));
         }
         if cause != Cause::Timeout {
-            self.0.hurried.set(true);
+            run.hurried.set(true);
         }
-        self.0.changed.notify_waiters();
+        run.changed.notify_waiters();
     }
 
     /// What is unanswered is given up now.
     pub fn cut(&self) {
-        self.0.over.set(true);
-        self.0.draining.set(true);
-        self.0.cut.set(true);
-        self.0.changed.notify_waiters();
-        let watching: Vec<Waker> = self.0.watching.borrow_mut().iter_mut().filter_map(Option::take).collect();
-        watching.into_iter().for_each(Waker::wake);
+        self.own.over.set(true);
+        self.own.draining.set(true);
+        self.own.cut.set(true);
+        self.own.changed.notify_waiters();
+        let watching = self.own.watching.borrow();
+        let wakers: Vec<Waker> = watching.iter().flatten().filter_map(|slot| slot.0.take()).collect();
+        drop(watching);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// A place among those who watch for the cut.
     pub fn watch_cut(&self) -> CutWatch {
-        let mut watching = self.0.watching.borrow_mut();
-        let place = self.0.free.borrow_mut().pop().unwrap_or_else(|| {
-            watching.push(None);
-            watching.len() - 1
-        });
-        CutWatch { stop: self.clone(), place }
+        let slot = Rc::default();
+        let places = self.chain().map(|state| state.watch(&slot)).collect();
+        CutWatch { stop: self.clone(), slot, places }
     }
 
     /// The cut that does not even leave time for hooks.
     pub fn cut_at_once(&self) {
-        self.0.at_once.set(true);
+        self.own.at_once.set(true);
         self.cut();
     }
 
     /// Whether no new iteration may start.
     pub fn is_over(&self) -> bool {
-        self.0.over.get()
+        self.any(|state| state.over.get())
     }
 
     /// Whether no new step may start.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.get()
+        self.any(|state| state.draining.get())
     }
 
     /// Whether nothing may follow the load.
     pub fn is_at_once(&self) -> bool {
-        self.0.at_once.get()
+        self.any(|state| state.at_once.get())
     }
 
     /// Who ended the run early.
     pub fn cause(&self) -> Option<Cause> {
-        self.0.cause.get()
+        self.run().cause.get()
     }
 
     /// Whether requests that are cut count as interrupted rather than as unfinished.
@@ -183,12 +236,17 @@ impl Stop {
     }
 
     async fn wait(&self, reached: impl Fn(&State) -> bool) {
-        loop {
-            let changed = self.0.changed.notified();
-            if reached(&self.0) {
-                return;
+        let Some(above) = &self.above else { return wait_for(&self.own, &reached).await };
+        let run = async {
+            match &above.run {
+                Some(run) => wait_for(run, &reached).await,
+                None => std::future::pending().await,
             }
-            changed.await;
+        };
+        tokio::select! {
+            () = wait_for(&self.own, &reached) => {}
+            () = wait_for(&above.nearest, &reached) => {}
+            () = run => {}
         }
     }
 
@@ -210,11 +268,21 @@ impl Stop {
     }
 }
 
+async fn wait_for(state: &State, reached: &impl Fn(&State) -> bool) {
+    loop {
+        let changed = state.changed.notified();
+        if reached(state) {
+            return;
+        }
+        changed.await;
+    }
+}
+
 #[cfg(test)]
 impl Stop {
     /// How many would be woken by the cut.
     pub(super) fn watching(&self) -> usize {
-        self.0.watching.borrow().iter().flatten().count()
+        self.own.watching.borrow().iter().flatten().count()
     }
 }
 
@@ -238,5 +306,24 @@ mod tests {
         check(&[Timeout, Abort], Timeout);
         check(&[Person, Timeout], Person);
         check(&[Abort, Person], Abort);
+    }
+
+    #[tokio::test]
+    async fn the_whole_ends_its_parts_and_not_the_other_way_round() {
+        let run = Stop::default();
+        let phase = run.part();
+        let user = phase.part();
+        user.cut();
+        assert!(user.is_over() && user.is_draining() && !phase.is_over() && !run.is_over());
+        let user = phase.part();
+        phase.end_of_plan();
+        user.wait_over().await;
+        assert!(user.is_over() && !user.is_draining() && !run.is_over() && !run.part().is_over());
+        assert_eq!((user.cause(), user.interrupts()), (None, false));
+        let other = run.part().part();
+        tokio::join!(other.wait_draining(), async { user.drain(Cause::Person) });
+        assert!(run.is_draining() && phase.is_draining() && user.interrupts());
+        tokio::join!(other.wait_cut(), async { run.cut() });
+        assert!(phase.part().is_over());
     }
 }
