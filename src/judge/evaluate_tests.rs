@@ -31,6 +31,7 @@ pub(super) fn record(data: &mut RunData, step: &str, group: Option<(&str, &str)>
         bytes: (0, 0),
         reused: None,
         reconnected: false,
+        stream: None,
     };
     data.record(&key, &sample);
     data.send_lag.record(Duration::from_micros(100));

@@ -13,6 +13,7 @@ use ::http::StatusCode;
 use super::{
     answer::{self, Judged},
     fake::Fake,
+    flow::retry_after,
     patience::Waited,
     pool::{Connector, Lease, Wait},
     user::{Shared, User},
@@ -22,9 +23,10 @@ use crate::{
         capture,
         classify::Landing,
         conn::Conn,
+        cookies::Place,
         dial::{self, DialError},
         exchange::{self, Answer, ExchangeError, Keep, Want},
-        request::Outgoing,
+        request::{self, Outgoing},
         scope::Scope,
         stream::Meter,
     },
@@ -68,6 +70,18 @@ pub struct Performed {
     body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
+    /// Whether the step's `until` holds, or why not; `None` if it has none, or there was no answer.
+    pub until: Option<Result<(), String>>,
+    /// The pause that the answer asks for, where the step obeys it.
+    pub retry_after: Option<Duration>,
+}
+
+impl Performed {
+    /// Ends it otherwise than its answer said.
+    pub(super) fn fail(&mut self, class: Classified, detail: String) {
+        self.sample.class = class.clone();
+        self.landing = Landing { class, detail };
+    }
 }
 
 /// How far a request came; filled in as it goes, so that a cut request still tells where its time went.
@@ -102,14 +116,20 @@ impl Shared {
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
         let Action::Http(spec) = &step.action;
-        let request = match self.literals.get(spec, target, scope) {
+        let cookies = |path: &str| user.jar.header(self.place(path), self.clock.now().wall);
+        let request = if self.group.cookies {
+            request::build_with(spec, target, scope, cookies).map(Rc::new)
+        } else {
+            self.literals.get(spec, target, scope)
+        };
+        let request = match request {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
         let handed = clock::mono();
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
-        let User { conn, patience, .. } = user;
+        let User { conn, patience, jar, .. } = user;
         let attempt = pin!(self.attempt(&request, self.want(step), handed, conn, &progress));
         let result = match patience.wait(&self.stop, handed + timeout, attempt).await {
             Waited::Done(result) => result,
@@ -127,7 +147,13 @@ impl Shared {
             _ => None,
         };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
-        let (landing, captured, body) = match result {
+        let answered = result.as_ref().ok();
+        if let (true, Some(answer)) = (self.group.cookies, answered) {
+            let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        }
+        let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
+        let Judged { landing, captured, body, until } = match result {
             Ok(answer) => {
                 let times = (latency, times.service.unwrap_or_default());
                 if answer.body.len() <= INLINE_BODY {
@@ -138,7 +164,7 @@ impl Shared {
             }
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
+                Judged::from(Landing { class, detail: failure.detail })
             }
         };
         let wait = progress.wait.get();
@@ -151,16 +177,20 @@ impl Shared {
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
             reconnected: progress.reconnected.get(),
+            stream: None,
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
     }
 
     /// What of the step's answer somebody looks at.
     fn want(&self, step: &Step) -> Want<'static> {
         let target = &self.scenario.target;
         let conditions = || target.classify.iter().filter_map(|rule| rule.when.as_ref()).chain(&step.expect);
-        let all = conditions().any(Expect::needs_body) || step.capture.iter().any(capture::needs_body);
-        let headers = !step.expect.is_empty() || !step.capture.is_empty() || !target.classify.is_empty();
+        let until = step.until.as_ref().map(|until| &until.condition);
+        let all = conditions().chain(until).any(Expect::needs_body) || step.capture.iter().any(capture::needs_body);
+        let headers = self.group.cookies
+            || conditions().chain(until).count() + step.capture.len() > 0
+            || !target.classify.is_empty();
         let body = if all { Keep::All } else { Keep::Start };
         Want { body, headers, max_body: target.http.max_body, sink: None }
     }
@@ -175,7 +205,7 @@ impl Shared {
     ) -> Result<Answer, Failure> {
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
-            Transport::Fake(fake) => return fake.answer().await,
+            Transport::Fake(fake) => return fake.answer(request.request()).await,
         };
         // What is rare is boxed: every request moves the whole of what it might have to wait for.
         let mut lease = match connector.at_hand(kept, &progress.wait) {
@@ -239,6 +269,17 @@ impl Shared {
         Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
     }
 
+    /// Ends a poll as the end of the run would have ended it, had it been on its way.
+    pub(super) fn give_up(&self, done: &mut Performed) {
+        let failure = self.cut_off();
+        done.fail(Classified { outcome: failure.outcome, reason: failure.reason.into() }, failure.detail);
+    }
+
+    fn place<'a>(&'a self, path: &'a str) -> Place<'a> {
+        let base = &self.scenario.target.base;
+        Place { host: &base.host, path, https: base.https }
+    }
+
     fn line(&self, step: &Step, done: &Performed) -> String {
         let base = &self.scenario.target.base;
         match &done.asked {
@@ -268,7 +309,7 @@ impl Shared {
 }
 
 /// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
-fn unsendable(detail: String, intended: Instant) -> Performed {
+pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
     let now = clock::mono();
     let latency = now.saturating_duration_since(intended);
@@ -281,6 +322,7 @@ fn unsendable(detail: String, intended: Instant) -> Performed {
         bytes: (0, 0),
         reused: None,
         reconnected: false,
+        stream: None,
     };
     Performed {
         landing: Landing { class, detail },
@@ -291,6 +333,8 @@ fn unsendable(detail: String, intended: Instant) -> Performed {
         asked: None,
         body: bytes::Bytes::new(),
         captured: Vec::new(),
+        until: None,
+        retry_after: None,
     }
 }
 

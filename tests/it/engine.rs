@@ -10,6 +10,7 @@ mod open_model;
 mod server;
 mod stopping;
 mod tls;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 

@@ -105,6 +105,7 @@ const PURE: &[&str] = &[
     "judge",
     "config",
     "http/h1/",
+    "http/streaming",
     "load/plan",
     "load/report",
     "load/judging",

@@ -46,6 +46,7 @@ fn sample(outcome: Outcome, reason: &str, status: Option<u16>, ms: u64) -> Sampl
         bytes: (100, 2000),
         reused: Some(ms.is_multiple_of(2)),
         reconnected: false,
+        stream: None,
     }
 }
 
@@ -86,6 +87,7 @@ pub(crate) fn threshold(
         implicit: false,
         for_runs: 1,
         runbook: None,
+        hint: None,
     }
 }
 
@@ -130,10 +132,16 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
             threshold("avg_waited", "s", None, 10.0, ThresholdResult::NoData),
         ],
         generator: crate::model::run::GeneratorReport { valid: true, ..Default::default() },
+        polls: 0,
         hooks: data.hooks,
         first_failure: None,
         hints: vec![],
         limit: None,
+        elapsed_s: None,
+        streams: None,
+        metrics: std::collections::BTreeMap::new(),
+        measured: None,
+        environment: None,
         recovery_s: None,
         search: None,
         plan: serde_json::json!({"executor": "constant-arrival-rate", "rate_per_s": 10.0, "duration_s": 300}),
