@@ -14,8 +14,10 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     flow::retry_after,
+    metrics::Recorded,
     patience::Waited,
     pool::{Connector, Lease, Wait},
+    streamed::Streamed,
     user::{Shared, User},
 };
 use crate::{
@@ -25,10 +27,11 @@ use crate::{
         conn::Conn,
         cookies::Place,
         dial::{self, DialError},
-        exchange::{self, Answer, ExchangeError, Keep, Want},
+        exchange::{self, Answer, ExchangeError, Keep, Sink, Want},
         request::{self, Outgoing},
         scope::Scope,
         stream::Meter,
+        streaming::StreamMeter,
     },
     measure::data::Sample,
     model::{
@@ -74,6 +77,8 @@ pub struct Performed {
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
+    /// What custom metrics made of it.
+    pub recorded: Vec<(usize, Recorded)>,
 }
 
 impl Performed {
@@ -127,14 +132,24 @@ impl Shared {
             Err(detail) => return unsendable(detail, intended),
         };
         let handed = clock::mono();
+        let mut meter = step.stream.as_ref().map(StreamMeter::new);
+        let mut feed = |piece: &[u8], at: Instant| {
+            if let Some(meter) = &mut meter {
+                meter.feed(piece, at.saturating_duration_since(intended));
+            }
+        };
+        let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
+        let want = Want { sink, ..self.want(step) };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let User { conn, patience, jar, .. } = user;
-        let attempt = pin!(self.attempt(&request, self.want(step), handed, conn, &progress));
-        let result = match patience.wait(&self.stop, handed + timeout, attempt).await {
-            Waited::Done(result) => result,
-            Waited::TimedOut => Err(timed_out(&progress, timeout)),
-            Waited::Cut => Err(self.cut_off()),
+        let result = {
+            let attempt = pin!(self.attempt(&request, want, handed, conn, &progress));
+            match patience.wait(&self.stop, handed + timeout, attempt).await {
+                Waited::Done(result) => result,
+                Waited::TimedOut => Err(timed_out(&progress, timeout)),
+                Waited::Cut => Err(self.cut_off()),
+            }
         };
         let asked = Some(request.clone());
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
@@ -153,11 +168,16 @@ impl Shared {
             jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
-        let Judged { landing, captured, body, until } = match result {
+        // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
+        let streams = status.is_none_or(|status| status.is_success());
+        let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
+        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
+        let Judged { mut landing, captured, body, until, recorded } = match result {
             Ok(answer) => {
+                let scope = with_figures.as_ref().unwrap_or(scope);
                 let times = (latency, times.service.unwrap_or_default());
                 if answer.body.len() <= INLINE_BODY {
-                    answer::judge(step, &target.classify, scope, answer, times, &self.redactor)
+                    answer::judge(step, &target.classify, scope, answer, times, &self.redactor, &self.metrics)
                 } else {
                     Box::pin(self.judge_aside(step, scope, answer, times)).await
                 }
@@ -167,6 +187,9 @@ impl Shared {
                 Judged::from(Landing { class, detail: failure.detail })
             }
         };
+        if let Some(streamed) = &streamed {
+            streamed.land(&mut landing);
+        }
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -177,9 +200,9 @@ impl Shared {
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
             reconnected: progress.reconnected.get(),
-            stream: None,
+            stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
     }
 
     /// What of the step's answer somebody looks at.
@@ -187,10 +210,12 @@ impl Shared {
         let target = &self.scenario.target;
         let conditions = || target.classify.iter().filter_map(|rule| rule.when.as_ref()).chain(&step.expect);
         let until = step.until.as_ref().map(|until| &until.condition);
-        let all = conditions().chain(until).any(Expect::needs_body) || step.capture.iter().any(capture::needs_body);
+        let all = conditions().chain(until).any(Expect::needs_body)
+            || step.capture.iter().any(capture::needs_body)
+            || self.metrics.need_body();
         let headers = self.group.cookies
-            || conditions().chain(until).count() + step.capture.len() > 0
-            || !target.classify.is_empty();
+            || conditions().chain(until).next().is_some()
+            || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
         let body = if all { Keep::All } else { Keep::Start };
         Want { body, headers, max_body: target.http.max_body, sink: None }
     }
@@ -248,7 +273,8 @@ impl Shared {
     async fn judge_aside(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
         let rules = self.scenario.target.classify.clone();
         let (step, scope, redactor) = (step.clone(), scope.clone(), self.redactor.clone());
-        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
+        let metrics = self.metrics.clone();
+        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor, &metrics);
         match tokio::task::spawn_blocking(judged).await {
             Ok(judged) => judged,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -335,6 +361,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
+        recorded: Vec::new(),
     }
 }
 
