@@ -121,6 +121,6 @@ async fn the_users_of_an_open_load_leave_as_they_came() {
         let ran = bench.run().await;
         assert_eq!(ran.counts(), (iterations, 0));
         let greetings = bench.fake.counts().0 - iterations;
-        assert!(greetings >= 6 && greetings % 2 == 0, "as many goodbyes as hellos: {greetings}");
+        assert!(greetings >= 6 && greetings.is_multiple_of(2), "as many goodbyes as hellos: {greetings}");
     }
 }
