@@ -28,4 +28,4 @@ mod streamed;
 pub mod user;
 
 #[cfg(test)]
-mod testing;
+mod tests;

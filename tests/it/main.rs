@@ -8,6 +8,7 @@ mod deploy;
 mod docs;
 mod e2e;
 mod engine;
+mod examples;
 mod explain;
 mod hit;
 mod kill;

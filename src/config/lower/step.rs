@@ -136,6 +136,10 @@ impl Lower<'_> {
         let name = name.unwrap_or_else(|| label(&method, path_text));
         let request = RequestSpec { method, path, headers, body, auth: self.own_auth(&written, scope) };
         let course = self.course(&written, outer, repeat);
+        let mut tags = self.tags(&written, scope);
+        if course.repeat.as_ref().is_some_and(|repeat| &*repeat.name == "turn") {
+            tags.push(("turn".into(), self.template(&at.key("loop"), "${turn}", Escape::None, scope)));
+        }
         Some(Step {
             timeout,
             expect,
@@ -147,7 +151,7 @@ impl Lower<'_> {
             repeat: course.repeat,
             until: course.until,
             stream: written.field("stream", |step| step.stream.as_ref()).map(|(raw, at)| self.stream(&at, raw)),
-            tags: self.tags(&written, scope),
+            tags,
             think: course.think,
             ..Step::new(name.as_str(), Action::Http(Box::new(request)))
         })

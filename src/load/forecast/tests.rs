@@ -10,7 +10,7 @@ use crate::{
     config,
     load::{
         host::Host,
-        testing::{Bench, answer, answers_after, group, scenario},
+        tests::{Bench, answer, answers_after, group, scenario},
     },
     model::{
         scenario::{Arrivals, BurstGap, Connections, Executor, Group, LevelEnd, RateStage, Scenario, VuStage},

@@ -13,7 +13,7 @@ use crate::{
         gate::Gate,
         perform::Transport,
         stop::Cause,
-        testing::{answer, answers_after, get, group, scenario},
+        tests::{answer, answers_after, get, group, scenario},
         user::Shared,
     },
     model::{

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::{
     load::{
         plan::outline::group_outline,
-        testing::{Bench, answers_after, get, group},
+        tests::{Bench, answers_after, get, group},
     },
     model::{
         outcome::DropReason,
