@@ -186,16 +186,20 @@ async fn a_workflow_over_sessions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_semantic_cache_with_a_pool() {
+    let second = Example::new("semantic-cache.yaml", json!({"latency": "2ms"})).await;
+    tokio::join!(a_full_pool(), second.green("sustained", [600, 600, 0, 0]));
+}
+
+async fn a_full_pool() {
     // A message of a hundred tokens takes seven blocks: 108 of them fit below 95 % of 800.
     let example = Example::new("semantic-cache.yaml", json!({"latency": "300ms", "blocks": 800})).await;
     example.green("pool_exhaustion", [150, 108, 42, 0]).await;
     example.with(json!({"latency": "10ms"}));
     example.passes("below_capacity").await;
     example.passes_overloaded("recovery").await;
-    example.with(json!({"blocks": null, "latency": "2ms"}));
+    example.with(json!({"blocks": 100_000, "latency": "2ms"}));
     example.green("ten_agents", [500, 500, 0, 0]).await;
     example.green("multi_turn", [250, 250, 0, 0]).await;
-    example.green("sustained", [600, 600, 0, 0]).await;
     tokio::join!(example.passes("sustained_workers"), example.passes("conversations"));
     example.fresh();
 
@@ -217,6 +221,11 @@ async fn a_semantic_cache_with_a_pool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_with_limits() {
+    let second = Example::new("matrixbot.yaml", json!({"latency": "1ms"})).await;
+    tokio::join!(limits(), second.passes("sustained"));
+}
+
+async fn limits() {
     let example = Example::new("matrixbot.yaml", json!({"latency": "1ms", "pool_limit": 20})).await;
     // Twenty start, talk twice and end; thirty are refused and go home.
     example.green("fifty_users", [110, 80, 30, 0]).await;
@@ -224,7 +233,6 @@ async fn a_bot_with_limits() {
     example.passes("mixed").await;
     example.passes("day").await;
     example.green("cycles", [2000, 2000, 0, 0]).await;
-    example.passes("sustained").await;
     example.with(json!({"pool_limit": 10}));
     example.green("global_limit", [12, 11, 1, 0]).await;
     example.green("race", [32, 21, 11, 0]).await;
@@ -233,16 +241,33 @@ async fn a_bot_with_limits() {
     example.with(json!({"conversation_idle": "200ms"}));
     example.green("idle_timeout", [2, 2, 0, 0]).await;
     example.fresh();
+
+    let full = "count(ok{step=start}) == 20";
+    example.red(json!({"pool_limit": 30}), "fifty_users", &[], full).await;
+    let leak = json!({"leak_per_request": "1MB"});
+    example.red(leak.clone(), "fifty_users", &[], "last(memory) - first(memory) < 50MB").await;
+    example.red(leak, "bursts", &[], "last(memory) - first(memory) < 30MB").await;
+    example.red(json!({"pool_limit": 11}), "global_limit", &[], "count(rejected{part=over}) == 1").await;
+    example.red(json!({"pool_limit": 9}), "race", &[], "count(ok{part=race}) == 10").await;
+    example.red(json!({"user_limit": 4}), "user_limit", &[], "count(rejected{part=over}) == 1").await;
+    example.red(json!({"errors": "500=1%"}), "cycles", &[], "count(iterations) == 1000").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_users() {
+    tokio::join!(users_who_choose_by_weight(), users_of_a_bad_day());
+}
+
+async fn users_who_choose_by_weight() {
     let example = Example::new("gremlinsai.yaml", json!({"latency": "10ms"})).await;
     example.green("alive", [1, 1, 0, 0]).await;
     let run = example.passes("thousand_users").await;
     let sent = |step: &str| run.json["steps"][step]["sent"].as_f64().expect("a count");
     assert!(sent("start") > sent("followup") && sent("followup") > sent("multi_agent"), "{:#}", run.json["steps"]);
+}
 
+async fn users_of_a_bad_day() {
+    let example = Example::new("gremlinsai.yaml", json!({"latency": "10ms"})).await;
     let short = ["--duration", "2s"];
     example.red(json!({"errors": "500=6%"}), "thousand_users", &short, "rate(ok) > 99%").await;
     example.red(json!({"errors": "503=60%"}), "thousand_users", &short, "rate(ok) > 99%").await;
@@ -271,4 +296,12 @@ async fn a_line_of_ab_is_a_line_of_hit() {
     example.with(json!({"parallel_limit": 1, "queue_limit": 2}));
     let run = hit().await;
     assert_eq!((run.code, run.json["failed"].clone()), (99, json!({})), "{:#}", run.json);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_counts_the_rounds_of_a_loop() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Plimsoll::run(root, &["check", "--config", "config/examples/afirgen.yaml"]).await;
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("10 iterations, at most 80 requests, 10 at once"), "{shown}");
 }
