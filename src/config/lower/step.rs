@@ -136,10 +136,7 @@ impl Lower<'_> {
         let name = name.unwrap_or_else(|| label(&method, path_text));
         let request = RequestSpec { method, path, headers, body, auth: self.own_auth(&written, scope) };
         let course = self.course(&written, outer, repeat);
-        let mut tags = self.tags(&written, scope);
-        if course.repeat.as_ref().is_some_and(|repeat| &*repeat.name == "turn") {
-            tags.push(("turn".into(), self.template(&at.key("loop"), "${turn}", Escape::None, scope)));
-        }
+        let tags = self.tags(&written, scope, course.repeat.as_ref());
         Some(Step {
             timeout,
             expect,
