@@ -5,6 +5,7 @@ mod alerts;
 mod constants;
 mod host;
 mod load;
+mod probe;
 mod scenario;
 mod schedule;
 mod stats;
@@ -104,6 +105,8 @@ struct Lower<'a> {
     problems: &'a mut Problems,
     constants: Constants,
     redactor: Redactor,
+    /// What may be loaded.
+    policy_in_force: crate::model::settings::Policy,
     /// Names under `vars`, `secret` and `env`.
     known: BTreeMap<&'static str, Vec<String>>,
 }
@@ -134,10 +137,21 @@ pub(crate) fn lower(
     let constants = Constants(std::sync::Arc::default());
     let known = BTreeMap::new();
     let redactor = Redactor::default();
-    let mut lower = Lower { sources, files, around, lost, problems, constants, redactor, known };
+    let mut lower = Lower {
+        sources,
+        files,
+        around,
+        lost,
+        problems,
+        constants,
+        redactor,
+        policy_in_force: crate::model::settings::Policy::default(),
+        known,
+    };
     lower.constants();
     let daemon = lower.daemon();
     let policy = lower.policy(host);
+    lower.policy_in_force = policy.clone();
     let telemetry = lower.telemetry();
     let targets = lower.targets(&policy);
     lower.unused_requests();

@@ -3,6 +3,7 @@
 //! The documentation of a field is its description in the schema, which editors show.
 
 mod alerts;
+mod probe;
 mod scenario;
 mod target;
 mod words;
@@ -11,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, scenario::*, target::*, words::*};
+pub(crate) use self::{alerts::*, probe::*, scenario::*, target::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

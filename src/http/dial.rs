@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 pub use super::reach::{GENERATOR, POLICY};
 use super::{
@@ -15,7 +14,12 @@ use super::{
     stream::{Meter, Metered, Transport},
     tls::{Tls, TlsError},
 };
-use crate::model::{clock, outcome::fail, scenario::Target, settings::Policy};
+use crate::model::{
+    clock,
+    outcome::fail,
+    scenario::{BaseUrl, Target},
+    settings::Policy,
+};
 
 /// How long the parts of opening a connection took; `None` where the part did not happen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,62 +41,94 @@ pub struct DialError {
     pub detail: String,
 }
 
-/// Opens connections to one target for one worker; remembers resolved names for `dns_ttl`.
+/// Opens byte streams to one place: TCP, and TLS where it is spoken.
 #[derive(Debug)]
-pub struct Dialer {
-    target: Arc<Target>,
+pub struct Opener {
     reach: Reach,
     tls: Option<Tls>,
+    limit: Duration,
 }
+
+impl Opener {
+    /// Streams to `place`, each opened within `limit`; names are resolved again after `dns_ttl`.
+    pub fn new(place: BaseUrl, policy: Arc<Policy>, tls: Option<Tls>, dns_ttl: Duration, limit: Duration) -> Self {
+        Self { reach: Reach::new(place, policy, dns_ttl), tls, limit }
+    }
+
+    /// Another one to the same place, with the same TLS configuration: it reads no file again.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { reach: self.reach.another(), tls: self.tls.clone(), limit: self.limit }
+    }
+
+    /// How the place is found.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// How TLS is spoken, and what was seen of it; `None` where it is not.
+    pub fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
+    }
+
+    /// Opens a stream.
+    pub async fn open(&self) -> (DialTimes, Result<Transport, DialError>) {
+        let mut times = DialTimes::default();
+        let stage = Stage::default();
+        let result = tokio::time::timeout(self.limit, self.connect(&mut times, &stage)).await;
+        (times, result.unwrap_or_else(|_| Err(stage.late(self.reach.origin(), self.limit))))
+    }
+
+    async fn connect(&self, times: &mut DialTimes, stage: &Stage) -> Result<Transport, DialError> {
+        let stream = self.reach.open(self.limit, times, stage).await?;
+        let Some(tls) = &self.tls else { return Ok(Transport::Plain(stream)) };
+        stage.reason.set(fail::TLS);
+        let start = clock::mono();
+        let stream = tls.connect(&self.reach.origin().host, stream).await;
+        times.tls = Some(clock::mono() - start);
+        stream.map(|stream| Transport::Tls(Box::new(stream))).map_err(|detail| DialError { reason: fail::TLS, detail })
+    }
+}
+
+/// Opens connections to one target for one worker; remembers resolved names for `dns_ttl`.
+#[derive(Debug)]
+pub struct Dialer(Opener);
 
 impl Dialer {
     /// A dialer for `target`. Blocks on reading certificates.
-    pub fn new(target: Arc<Target>, policy: Arc<Policy>) -> Result<Self, TlsError> {
-        let tls = target.base.https.then(|| Tls::new(&target.http.tls, &[b"http/1.1"])).transpose()?;
-        let reach = Reach::new(target.base.clone(), policy, target.http.dns_ttl);
-        Ok(Self { target, reach, tls })
+    pub fn new(target: &Target, policy: Arc<Policy>) -> Result<Self, TlsError> {
+        let http = &target.http;
+        let tls = target.base.https.then(|| Tls::new(&http.tls, &[b"http/1.1"])).transpose()?;
+        Ok(Self(Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout)))
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { target: self.target.clone(), reach: self.reach.another(), tls: self.tls.clone() }
+        Self(self.0.another())
     }
 
     /// How TLS is spoken, and what was seen of it; `None` for `http://`.
     pub fn tls(&self) -> Option<Tls> {
-        self.tls.clone()
+        self.0.tls()
     }
 
     /// Opens a connection within `connect_timeout`.
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
-        let mut times = DialTimes::default();
-        let limit = self.target.http.connect_timeout;
-        let stage = Stage::default();
-        let result = tokio::time::timeout(limit, self.open(&mut times, &stage)).await;
-        (times, result.unwrap_or_else(|_| Err(stage.late(&self.target.base, limit))))
+        let (times, transport) = self.0.open().await;
+        match transport {
+            Ok(transport) => (times, speak(transport).await),
+            Err(error) => (times, Err(error)),
+        }
     }
+}
 
-    async fn open(&self, times: &mut DialTimes, stage: &Stage) -> Result<Conn, DialError> {
-        let stream = self.reach.open(self.target.http.connect_timeout, times, stage).await?;
-        stage.reason.set(fail::TLS);
-        let transport = self.secure(stream, times).await?;
-        let meter = Rc::new(Meter::default());
-        let io = TokioIo::new(Metered::new(transport, meter.clone()));
-        let (sender, driver) = http1::Builder::new()
-            .handshake::<_, Full<Bytes>>(io)
-            .await
-            .map_err(|error| failed(fail::PROTOCOL, &error))?;
-        Ok(Conn::new(sender, driver, meter))
-    }
-
-    async fn secure(&self, stream: TcpStream, times: &mut DialTimes) -> Result<Transport, DialError> {
-        let Some(tls) = &self.tls else { return Ok(Transport::Plain(stream)) };
-        let start = clock::mono();
-        let stream = tls.connect(&self.target.base.host, stream).await;
-        times.tls = Some(clock::mono() - start);
-        stream.map(|stream| Transport::Tls(Box::new(stream))).map_err(|detail| DialError { reason: fail::TLS, detail })
-    }
+async fn speak(transport: Transport) -> Result<Conn, DialError> {
+    let meter = Rc::new(Meter::default());
+    let io = TokioIo::new(Metered::new(transport, meter.clone()));
+    let (sender, driver) =
+        http1::Builder::new().handshake::<_, Full<Bytes>>(io).await.map_err(|error| failed(fail::PROTOCOL, &error))?;
+    Ok(Conn::new(sender, driver, meter))
 }
 
 /// A failure with everything that caused it.
@@ -126,7 +162,7 @@ mod tests {
     use super::*;
     use crate::{
         http::{happy::HEAD_START, resolve::Resolver},
-        model::scenario::{BaseUrl, HttpOptions},
+        model::scenario::HttpOptions,
     };
 
     fn dialer(look_up: fn(&str, u16) -> io::Result<Vec<SocketAddr>>, connect_timeout: Duration) -> Dialer {
@@ -134,8 +170,8 @@ mod tests {
         let http = HttpOptions { connect_timeout, dns_ttl: Duration::ZERO, ..HttpOptions::default() };
         let (headers, classify) = (Vec::new(), Vec::new());
         let target = Target { name: "t".into(), base, headers, auth: None, http, classify, stats: None };
-        let mut dialer = Dialer::new(Arc::new(target), Arc::default()).expect("nothing to read");
-        dialer.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
+        let mut dialer = Dialer::new(&target, Arc::default()).expect("nothing to read");
+        dialer.0.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
         dialer
     }
 
@@ -209,7 +245,7 @@ mod tests {
     fn another_dialer_shares_the_tls_configuration() {
         let tls = Tls::new(&crate::model::scenario::TlsOptions { insecure: true, ..Default::default() }, &[]);
         let mut dialer = dialer(|_, _| Ok(Vec::new()), Duration::ZERO);
-        dialer.tls = Some(tls.expect("nothing to read"));
+        dialer.0.tls = Some(tls.expect("nothing to read"));
         let another = dialer.another();
         assert!(another.tls().zip(dialer.tls()).is_some_and(|(ours, theirs)| ours.is(&theirs)));
     }

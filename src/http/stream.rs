@@ -50,6 +50,22 @@ impl Meter {
         (self.written.get(), self.read.get())
     }
 
+    /// Notes bytes that went out on another way, as a datagram.
+    pub fn note_write(&self, bytes: usize) {
+        if self.first_write.get().is_none() {
+            self.first_write.set(Some(clock::mono()));
+        }
+        self.written.set(self.written.get() + bytes as u64);
+    }
+
+    /// Notes bytes that came in on another way.
+    pub fn note_read(&self, bytes: usize) {
+        if self.first_read.get().is_none() {
+            self.first_read.set(Some(clock::mono()));
+        }
+        self.read.set(self.read.get() + bytes as u64);
+    }
+
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(n)) = result {
             if self.first_write.get().is_none() {

@@ -61,8 +61,8 @@ pub struct Performed {
     /// When it ended.
     pub ended: Instant,
     /// What was asked for; `None` if it could not be put together.
-    asked: Option<(Method, Uri)>,
-    body: bytes::Bytes,
+    pub(super) asked: Option<(Method, Uri)>,
+    pub(super) body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
 }
@@ -85,7 +85,10 @@ impl Shared {
     /// Sends the step's request and judges the answer. Counts nothing.
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
-        let Action::Http(spec) = &step.action;
+        let spec = match &step.action {
+            Action::Http(spec) => spec,
+            Action::Probe(spec) => return Box::pin(self.probe(spec, step, scope, intended)).await,
+        };
         let request = match request::build(spec, target, scope) {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
@@ -112,11 +115,7 @@ impl Shared {
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
         let latency = ended.saturating_duration_since(intended);
-        let refused = match &result {
-            Err(failure) if failure.reason == dial::POLICY => Some(DropReason::Policy),
-            Err(failure) if failure.reason == dial::GENERATOR => Some(DropReason::Generator),
-            _ => None,
-        };
+        let refused = result.as_ref().err().and_then(refusal);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let (landing, captured, body) = match result {
             Ok(answer) => self.judge(step, scope, answer, latency, times).await,
@@ -167,7 +166,7 @@ impl Shared {
     }
 
     /// A large body is judged beside the run's thread: parsing it would make everybody else late.
-    async fn judge(
+    pub(super) async fn judge(
         &self,
         step: &Step,
         scope: &Arc<Scope>,
@@ -188,7 +187,7 @@ impl Shared {
         }
     }
 
-    fn cut_off(&self) -> Failure {
+    pub(super) fn cut_off(&self) -> Failure {
         if self.stop.interrupts() {
             let detail = "cut when the run was stopped".to_owned();
             return Failure { outcome: Outcome::Interrupted, reason: "", detail, status: None };
@@ -208,9 +207,10 @@ impl Shared {
             Some((method, uri)) => {
                 format!("{method} {}://{}{uri}", if base.https { "https" } else { "http" }, base.authority())
             }
-            None => {
-                step.http().map_or_else(String::new, |spec| format!("{} {base}{}", spec.method, spec.path.source()))
-            }
+            None => match &step.action {
+                Action::Http(spec) => format!("{} {base}{}", spec.method, spec.path.source()),
+                Action::Probe(spec) => spec.to_string(),
+            },
         }
     }
 
@@ -226,6 +226,15 @@ impl Shared {
             body: clip(&self.redactor.redact(&String::from_utf8_lossy(&done.body)), 1024),
             at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
         });
+    }
+}
+
+/// Why nothing was sent, if nothing was.
+pub(super) fn refusal(failure: &Failure) -> Option<DropReason> {
+    match failure.reason {
+        dial::POLICY => Some(DropReason::Policy),
+        dial::GENERATOR => Some(DropReason::Generator),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         Name,
         outcome::{DropReason, Outcome, fail},
         run::{FailureSample, GeneratorReport, GroupStats, RunSummary, SCHEMA, TimeStats, Trigger, Verdict},
-        scenario::Scenario,
+        scenario::{Scenario, Step},
         units::Unit,
     },
 };
@@ -98,7 +98,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
 
 /// Unit and kind (counter or gauge) of each of the target's figures.
 pub fn stat_units(scenario: &Scenario) -> BTreeMap<Name, (Unit, bool)> {
-    scenario.target.figures().collect()
+    scenario.target.figures(scenario.steps().any(Step::shows_certificate)).collect()
 }
 
 fn throughput(data: &RunData) -> f64 {

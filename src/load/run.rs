@@ -31,12 +31,16 @@ use super::{
     plan,
     poller::Poller,
     pool::Connector,
+    probing::Probers,
     recorder::{Recorder, Taken},
     stop::{Cause, Order, Stop},
     user::{Shared, Turn},
 };
 use crate::{
-    http::{dial::Dialer, tls::Tls},
+    http::{
+        dial::Dialer,
+        tls::{Tls, TlsError},
+    },
     judge::{History, WindowJudge},
     measure::data::RunData,
     model::{
@@ -221,8 +225,9 @@ struct Run {
     begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
-    /// Knows the certificate that the target showed last.
-    tls: RefCell<Option<Tls>>,
+    /// Know the certificates that were shown last.
+    tls: RefCell<Vec<Tls>>,
+    probers: RefCell<Rc<Probers>>,
     /// When which end of it was noted.
     certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
@@ -247,6 +252,7 @@ impl Run {
             begun: Cell::new(false),
             hooking: Cell::new(false),
             tls: RefCell::default(),
+            probers: RefCell::default(),
             certificate: Cell::new(None),
             request,
         }
@@ -255,11 +261,10 @@ impl Run {
     /// Hooks, load, readings, hooks. Returns what kept the load from being run at all.
     async fn whole(&self) -> Option<String> {
         let scenario = &self.request.scenario;
-        let dialer = match Dialer::new(scenario.target.clone(), self.request.policy.clone()) {
+        let dialer = match self.prepare() {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
-        self.tls.replace(dialer.tls());
         let group = &scenario.groups[0];
         let readings = dialer.another();
         let hooks = self.shared(group, Stop::default(), Connections::PerVu, dialer.another());
@@ -335,6 +340,16 @@ impl Run {
         Ok(())
     }
 
+    /// What is read from files before anything is sent.
+    fn prepare(&self) -> Result<Dialer, TlsError> {
+        let (scenario, policy) = (&self.request.scenario, &self.request.policy);
+        let dialer = Dialer::new(&scenario.target, policy.clone())?;
+        let probers = Probers::new(scenario, policy)?;
+        self.tls.replace(dialer.tls().into_iter().chain(probers.tls()).collect());
+        self.probers.replace(probers);
+        Ok(dialer)
+    }
+
     /// What the users share; `stop` is the run's, or one of the hooks' own, which no end of the load cuts.
     fn shared(&self, group: &Arc<Group>, stop: Stop, connections: Connections, dialer: Dialer) -> Rc<Shared> {
         let scenario = &self.request.scenario;
@@ -343,6 +358,7 @@ impl Run {
             group: group.clone(),
             constants: scenario.constants.clone().into(),
             transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
+            probers: self.probers.borrow().clone(),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
             stop,

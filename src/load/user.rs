@@ -12,6 +12,7 @@ use super::{
     flow::Left,
     gate::Gate,
     perform::Transport,
+    probing::Probers,
     recorder::{IterationEnd, Recorder},
     stop::Stop,
 };
@@ -40,6 +41,8 @@ pub struct Shared {
     pub constants: Prepared,
     /// How requests leave.
     pub transport: Transport,
+    /// What does the steps that are no HTTP requests.
+    pub probers: Rc<Probers>,
     /// Below which nothing leaves.
     pub gate: Arc<Gate>,
     /// Where measurements go.

@@ -1,6 +1,7 @@
 //! A checked scenario: immutable, complete, and free of everything that only the configuration file needs.
 
 pub mod load;
+pub mod probe;
 pub mod step;
 pub mod target;
 
@@ -10,6 +11,7 @@ pub use load::{
     Arrivals, BurstGap, Connections, Executor, Group, LevelEnd, LimitSpec, Load, RateStage, SearchSpec, SearchVariable,
     Task, Think, VuStage,
 };
+pub use probe::{ProbeSpec, RecordType, TextMatch};
 pub use step::{
     Action, Auth, BodySpec, Capture, CaptureFrom, Loop, LoopOver, OkStatus, Part, PartData, Reaction, RequestSpec,
     Retry, Step, StreamDone, StreamFormat, StreamSpec, Until,

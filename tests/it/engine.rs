@@ -7,6 +7,7 @@ mod connections;
 mod flow;
 mod ledger;
 mod open_model;
+mod probes;
 mod server;
 mod stopping;
 mod tls;

@@ -14,7 +14,7 @@ use crate::{
     },
     model::{
         labels::Labels,
-        scenario::{Arrangement, Constants, Group, Intent, Repeat, Scenario, Target, Task},
+        scenario::{Arrangement, Constants, Group, Intent, Repeat, Scenario, Step, Target, Task},
         settings::{DaemonSettings, Policy},
     },
 };
@@ -95,8 +95,11 @@ impl Lower<'_> {
         let default = target.as_ref().map_or(Duration::ZERO, |target| target.http.timeout);
         let longest = steps.iter().map(|step| step.timeout.unwrap_or(default)).max().unwrap_or(default);
         let load = self.load(&at.key("load"), &raw.load, target.as_deref(), longest, policy);
-        let measured =
-            Measured { target: target.as_deref(), steps: steps.iter().map(|step| step.name.clone()).collect() };
+        let measured = Measured {
+            target: target.as_deref(),
+            steps: steps.iter().map(|step| step.name.clone()).collect(),
+            certificate: steps.iter().any(Step::shows_certificate),
+        };
         let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), &load, overload, &measured);
         let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), &load, &measured);
         let target = target?;

@@ -191,7 +191,8 @@ impl Lower<'_> {
         let find = |name: &str| threshold.source.find(name).unwrap_or_default();
         // Without its target nothing is known of the figures: the target's own errors come first.
         if let Some(target) = measured.target {
-            let figures: Vec<(Name, Unit)> = target.figures().map(|(name, (unit, _))| (name, unit)).collect();
+            let figures: Vec<(Name, Unit)> =
+                target.figures(measured.certificate).map(|(name, (unit, _))| (name, unit)).collect();
             let known: Vec<&str> = figures.iter().map(|(name, _)| &**name).collect();
             for name in threshold.stats().filter(|name| !known.contains(name)) {
                 let words = known.iter().copied().chain(METRICS);
@@ -240,6 +241,8 @@ pub(super) struct Measured<'a> {
     pub(super) target: Option<&'a Target>,
     /// Names of its requests.
     pub(super) steps: Vec<Name>,
+    /// One of them asks for a certificate.
+    pub(super) certificate: bool,
 }
 
 pub(super) fn severity(word: raw::SeverityWord) -> Severity {

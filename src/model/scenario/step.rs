@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::{HeaderName, Method};
 use serde_json_path::JsonPath;
 
-use super::{load::Think, target::StatusMatch};
+use super::{load::Think, probe::ProbeSpec, target::StatusMatch};
 use crate::model::{
     Name,
     expr::Expect,
@@ -66,10 +66,16 @@ impl Step {
         }
     }
 
+    /// Whether it asks a place of its own for its certificate.
+    pub fn shows_certificate(&self) -> bool {
+        matches!(&self.action, Action::Probe(spec) if matches!(**spec, ProbeSpec::Tls { .. }))
+    }
+
     /// The HTTP request, if it is one.
     pub fn http(&self) -> Option<&RequestSpec> {
         match &self.action {
             Action::Http(request) => Some(request),
+            Action::Probe(_) => None,
         }
     }
 }
@@ -79,6 +85,8 @@ impl Step {
 pub enum Action {
     /// Sends an HTTP request.
     Http(Box<RequestSpec>),
+    /// Asks in another way.
+    Probe(Arc<ProbeSpec>),
 }
 
 /// `loop`: the step is done once for each value.

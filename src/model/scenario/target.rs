@@ -31,11 +31,12 @@ pub struct Target {
 pub const CERT_EXPIRES_IN: &str = "cert_expires_in";
 
 impl Target {
-    /// Unit and kind (is it a counter?) of each figure: those that are read, and [`CERT_EXPIRES_IN`].
-    pub fn figures(&self) -> impl Iterator<Item = (Name, (Unit, bool))> {
+    /// Unit and kind (is it a counter?) of each figure: those that are read, and [`CERT_EXPIRES_IN`] where the target
+    /// or a step (`probed`) shows a certificate.
+    pub fn figures(&self, probed: bool) -> impl Iterator<Item = (Name, (Unit, bool))> {
         let read = self.stats.iter().flat_map(|stats| &stats.stats);
         let read = read.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter)));
-        read.chain(self.base.https.then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))
+        read.chain((self.base.https || probed).then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))
     }
 }
 
@@ -57,6 +58,17 @@ impl BaseUrl {
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
         if self.port == if self.https { 443 } else { 80 } { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl BaseUrl {
+    /// `host:port`, for what is no URL.
+    pub fn place(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
