@@ -1,6 +1,6 @@
 //! One request: connection, phases, classification, captures, checks.
 //!
-//! The engine drives hyper connections itself. A pooled client would retry behind our back and hide the phases; a load
+//! The engine drives its connections itself. A pooled client would retry behind our back and hide the phases; a load
 //! tool may do neither. The connection is polled in the task of the user who holds it, so a virtual user is one task.
 
 pub mod capture;
@@ -8,6 +8,7 @@ pub mod classify;
 pub mod conn;
 pub mod dial;
 pub mod exchange;
+pub mod h1;
 pub mod happy;
 pub mod reach;
 pub mod request;

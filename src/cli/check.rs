@@ -79,10 +79,19 @@ fn describe(scenario: &Scenario) -> String {
         scenario.target.name,
         scenario.target.base
     );
-    let requests = plan.iterations.saturating_mul(scenario.steps().count() as u64);
-    let mut load = several(plan.iterations, "iteration");
-    if requests > 1 {
-        let _ = write!(load, ", at most {requests} requests, {} at once", plan.concurrency);
+    let mut load = match plan.iterations {
+        Some(iterations) => several(iterations, "iteration"),
+        None => "iterations as fast as the target answers".to_owned(),
+    };
+    let requests = plan.iterations.map(|iterations| iterations.saturating_mul(scenario.steps().count() as u64));
+    match requests {
+        Some(0 | 1) => {}
+        Some(requests) => {
+            let _ = write!(load, ", at most {requests} requests, {} at once", plan.concurrency);
+        }
+        None => {
+            let _ = write!(load, ", at most {} at once", plan.concurrency);
+        }
     }
     if let Some(rate) = plan.rate_per_s {
         let _ = write!(load, ", {}", human(rate, Unit::PerSecond));

@@ -25,7 +25,9 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Progress {
     name: String,
     total: RunData,
-    planned: u64,
+    planned: Option<u64>,
+    /// Planned length: what the bar shows where the number of iterations is not known.
+    seconds: u64,
     start: Instant,
     last_line: Instant,
     show: Show,
@@ -40,10 +42,11 @@ enum Show {
 impl Progress {
     pub(super) fn new(name: &str, plan: &Outline, quiet: bool) -> Self {
         let start = clock::mono();
+        let seconds = plan.duration.map_or(0, |length| length.as_secs());
         let show = if quiet {
             Show::Nothing
         } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(plan.iterations);
+            let bar = ProgressBar::new(plan.iterations.unwrap_or(seconds));
             let style = ProgressStyle::with_template("{prefix}  {bar:30.cyan/blue} {percent:>3} %  {elapsed}  {msg}")
                 .expect("the template is constant and valid");
             bar.set_style(style);
@@ -57,6 +60,7 @@ impl Progress {
             name: name.to_owned(),
             total: RunData::default(),
             planned: plan.iterations,
+            seconds,
             start,
             last_line: start,
             show,
@@ -71,7 +75,8 @@ impl Progress {
         match &self.show {
             Show::Nothing => {}
             Show::Bar(bar) => {
-                bar.set_position(done.min(self.planned));
+                let elapsed = (clock::mono() - self.start).as_secs().min(self.seconds);
+                bar.set_position(self.planned.map_or(elapsed, |planned| done.min(planned)));
                 bar.set_message(self.figures(active));
             }
             Show::Lines => {
@@ -79,7 +84,8 @@ impl Progress {
                 if now - self.last_line >= LINE_EVERY {
                     self.last_line = now;
                     let elapsed = human_seconds((now - self.start).as_secs_f64());
-                    say!("{}  {elapsed}  {done} of {} iterations  {}", self.name, self.planned, self.figures(active));
+                    let of = self.planned.map_or(String::new(), |planned| format!(" of {planned}"));
+                    say!("{}  {elapsed}  {done}{of} iterations  {}", self.name, self.figures(active));
                 }
             }
         }

@@ -1,39 +1,27 @@
 //! A kept connection. Whoever holds it polls it: there is no task per connection.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    rc::Rc,
-    task::Poll,
+use std::rc::Rc;
+
+use super::{
+    exchange::{Answer, ExchangeError, Want},
+    h1::H1,
+    request::Outgoing,
+    stream::{Meter, Metered, Transport},
 };
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1::{Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-
-use super::stream::{Meter, Metered};
-
-type Driver = Connection<TokioIo<Metered>, Full<Bytes>>;
-
 /// A connection and what it has carried.
+#[derive(Debug)]
 pub struct Conn {
-    pub(super) sender: SendRequest<Full<Bytes>>,
-    driver: Option<Pin<Box<Driver>>>,
-    pub(super) meter: Rc<Meter>,
+    h1: H1,
+    meter: Rc<Meter>,
     /// Requests it has carried to their end.
-    pub(super) carried: u64,
-}
-
-impl std::fmt::Debug for Conn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("carried", &self.carried).finish_non_exhaustive()
-    }
+    carried: u64,
 }
 
 impl Conn {
-    pub(super) fn new(sender: SendRequest<Full<Bytes>>, driver: Driver, meter: Rc<Meter>) -> Self {
-        Self { sender, driver: Some(Box::pin(driver)), meter, carried: 0 }
+    /// Speaks HTTP/1.1 over `transport`, which is open; `meter` sees what it carries.
+    pub fn h1(transport: Transport, meter: Rc<Meter>) -> Self {
+        Self { h1: H1::new(Metered::new(transport, meter.clone())), meter, carried: 0 }
     }
 
     /// Whether it has carried a request before.
@@ -41,9 +29,9 @@ impl Conn {
         self.carried > 0
     }
 
-    /// Whether it was still open when it was last driven.
+    /// Whether the last exchange left it fit for another.
     pub fn is_open(&self) -> bool {
-        self.driver.is_some()
+        self.h1.is_open()
     }
 
     /// What its stream sees.
@@ -51,44 +39,17 @@ impl Conn {
         self.meter.clone()
     }
 
-    /// Whether it can carry another request, as far as is known now: an idle connection that the peer has closed
-    /// shows it here, before anything is sent over it, and so does one that is still sending a request which was
-    /// answered before its end.
-    pub async fn usable(&mut self) -> bool {
-        let Self { sender, driver, .. } = self;
-        // One poll of the driver notices a close that arrived while the connection lay idle.
-        poll_fn(|cx| {
-            if let Some(running) = driver
-                && running.as_mut().poll(cx).is_ready()
-            {
-                *driver = None;
-            }
-            let free = matches!(sender.poll_ready(cx), Poll::Ready(Ok(())));
-            Poll::Ready(driver.is_some() && free)
-        })
-        .await
+    /// Whether it can carry another request, as far as is known now: an idle connection that the peer has closed shows
+    /// it here, before anything is sent over it.
+    pub fn usable(&mut self) -> bool {
+        self.h1.usable()
     }
 
-    /// Runs `work` on the connection's sender while driving the connection.
-    pub(super) async fn drive<'a, T, F>(&'a mut self, work: impl FnOnce(&'a mut SendRequest<Full<Bytes>>) -> F) -> T
-    where
-        F: Future<Output = T> + 'a,
-    {
-        let Self { sender, driver, .. } = self;
-        let mut work = pin!(work(sender));
-        poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(done);
-            }
-            if let Some(running) = driver {
-                if running.as_mut().poll(cx).is_ready() {
-                    // The work learns of it through its channel to the driver.
-                    *driver = None;
-                }
-                return work.as_mut().poll(cx);
-            }
-            Poll::Pending
-        })
-        .await
+    /// One request and its answer; see [`super::exchange::exchange`].
+    pub(super) async fn exchange(&mut self, request: &Outgoing, want: Want<'_>) -> Result<Answer, ExchangeError> {
+        self.meter.reset();
+        let result = self.h1.exchange(request, want).await;
+        self.carried += 1;
+        result
     }
 }

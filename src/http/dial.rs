@@ -2,16 +2,11 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-
 pub use super::reach::{GENERATOR, POLICY};
 use super::{
     conn::Conn,
     reach::{Reach, Stage},
-    stream::{Meter, Metered, Transport},
+    stream::Transport,
     tls::{Tls, TlsError},
 };
 use crate::model::{
@@ -117,18 +112,10 @@ impl Dialer {
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
         let (times, transport) = self.0.open().await;
         match transport {
-            Ok(transport) => (times, speak(transport).await),
+            Ok(transport) => (times, Ok(Conn::h1(transport, Rc::default()))),
             Err(error) => (times, Err(error)),
         }
     }
-}
-
-async fn speak(transport: Transport) -> Result<Conn, DialError> {
-    let meter = Rc::new(Meter::default());
-    let io = TokioIo::new(Metered::new(transport, meter.clone()));
-    let (sender, driver) =
-        http1::Builder::new().handshake::<_, Full<Bytes>>(io).await.map_err(|error| failed(fail::PROTOCOL, &error))?;
-    Ok(Conn::new(sender, driver, meter))
 }
 
 /// A failure with everything that caused it.

@@ -1,16 +1,11 @@
 //! One request over one connection: sent, answered, drained, timed.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Request, StatusCode, body::Incoming};
+use ::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
 
-use super::{conn::Conn, dial::with_sources, stream::Meter};
-use crate::model::{clock, outcome::fail};
+use super::{conn::Conn, request::Outgoing, stream::Meter};
 
 /// How much of an answer's body is kept; all of it is always read and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +16,38 @@ pub enum Keep {
     Start,
 }
 
-/// Kept of a body that nothing but a failure report needs: twice what is quoted, so that a secret is not cut in two
-/// before it is looked for.
-const START_BYTES: usize = 2048;
+/// Sees each piece of a body, decoded, as it comes, and the instant at which it was read.
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8], Instant);
+
+/// What of an answer is wanted.
+pub struct Want<'a> {
+    /// Of its body.
+    pub body: Keep,
+    /// The headers of a 2xx are looked at; those of every other answer are kept anyhow.
+    pub headers: bool,
+    /// A longer body is a failure.
+    pub max_body: u64,
+    /// Sees the body as it comes.
+    pub sink: Option<Sink<'a>>,
+}
+
+impl std::fmt::Debug for Want<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Want").field("body", &self.body).field("headers", &self.headers).finish_non_exhaustive()
+    }
+}
 
 /// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     /// Status.
     pub status: StatusCode,
-    /// Headers.
+    /// Headers; none if nobody wanted them.
     pub headers: HeaderMap,
     /// What was kept of the body.
     pub body: Bytes,
+    /// Length of the whole body in bytes.
+    pub length: u64,
     /// When the last byte was read.
     pub ended: Instant,
 }
@@ -47,6 +61,9 @@ pub struct ExchangeError {
     pub detail: String,
     /// The status, if the head of an answer came.
     pub status: Option<StatusCode>,
+    /// Nothing of an answer came, and the connection was closed in good order (not reset), or nothing of the request
+    /// had left: on a kept connection that may be no fault at all, but the peer's time-out crossing our request.
+    pub closed: bool,
 }
 
 /// The times of one exchange; what did not happen is `None`.
@@ -62,25 +79,9 @@ pub struct ExchangeTimes {
     pub bytes: (u64, u64),
 }
 
-/// Sends `request` and reads the whole answer, up to `max_body` bytes of body.
-/// The caller bounds the time; a connection that was cut must be dropped.
-pub async fn exchange(
-    conn: &mut Conn,
-    request: Request<Full<Bytes>>,
-    keep: Keep,
-    max_body: u64,
-) -> Result<Answer, ExchangeError> {
-    conn.meter.reset();
-    let result = conn
-        .drive(|sender| async move {
-            let response = sender.send_request(request).await.map_err(|error| failed(&error, None))?;
-            let (head, body) = response.into_parts();
-            let body = read_body(body, head.status, keep, max_body).await?;
-            Ok(Answer { status: head.status, headers: head.headers, body, ended: clock::mono() })
-        })
-        .await;
-    conn.carried += 1;
-    result
+/// Sends `request` and reads the whole answer. The caller bounds the time; a connection that was cut must be dropped.
+pub async fn exchange(conn: &mut Conn, request: &Outgoing, want: Want<'_>) -> Result<Answer, ExchangeError> {
+    conn.exchange(request, want).await
 }
 
 /// The times of the exchange that `meter` saw, which ended at `end`.
@@ -91,93 +92,5 @@ pub fn times(meter: &Meter, end: Instant) -> ExchangeTimes {
         ttfb: first_write.zip(first_read).map(|(write, read)| read.saturating_duration_since(write)),
         transfer: first_read.map(|at| end.saturating_duration_since(at)),
         bytes: meter.bytes(),
-    }
-}
-
-async fn read_body(mut body: Incoming, status: StatusCode, keep: Keep, max: u64) -> Result<Bytes, ExchangeError> {
-    let limit = if keep == Keep::All { usize::MAX } else { START_BYTES };
-    let (mut kept, mut rest) = (Kept::Empty, 0u64);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| failed(&error, Some(status)))?;
-        let Ok(data) = frame.into_data() else { continue };
-        rest += data.len() as u64;
-        if rest > max {
-            let detail = format!("the body is larger than {max} bytes");
-            return Err(ExchangeError { reason: fail::BODY_LIMIT, detail, status: Some(status) });
-        }
-        kept.push(data, limit);
-    }
-    Ok(kept.into_bytes())
-}
-
-/// A body in one piece is kept without a copy.
-enum Kept {
-    Empty,
-    One(Bytes),
-    Many(BytesMut),
-}
-
-impl Kept {
-    fn push(&mut self, mut data: Bytes, limit: usize) {
-        let have = match self {
-            Self::Empty => 0,
-            Self::One(bytes) => bytes.len(),
-            Self::Many(bytes) => bytes.len(),
-        };
-        data.truncate(limit.saturating_sub(have));
-        if data.is_empty() {
-            return;
-        }
-        match self {
-            Self::Empty => *self = Self::One(data),
-            Self::One(first) => {
-                let mut all = BytesMut::with_capacity(first.len() + data.len());
-                all.extend_from_slice(first);
-                all.extend_from_slice(&data);
-                *self = Self::Many(all);
-            }
-            Self::Many(all) => all.extend_from_slice(&data),
-        }
-    }
-
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Empty => Bytes::new(),
-            Self::One(bytes) => bytes,
-            Self::Many(bytes) => bytes.freeze(),
-        }
-    }
-}
-
-fn failed(error: &hyper::Error, status: Option<StatusCode>) -> ExchangeError {
-    let malformed = error.is_parse() || error.is_parse_status() || error.is_parse_too_large() || bad_body(error);
-    let reason = if malformed { fail::PROTOCOL } else { fail::RESET };
-    ExchangeError { reason, detail: with_sources(error), status }
-}
-
-/// Whether a body was there but made no sense, as a chunk without a size: hyper tells it as an I/O error.
-fn bad_body(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_kept_up_to_its_limit() {
-        let check = |pieces: &[&'static str], limit, expected: &str| {
-            let mut kept = Kept::Empty;
-            for piece in pieces {
-                kept.push(Bytes::from_static(piece.as_bytes()), limit);
-            }
-            assert_eq!(kept.into_bytes(), expected);
-        };
-        check(&[], 10, "");
-        check(&["abc"], 10, "abc");
-        check(&["abc", "def"], 10, "abcdef");
-        check(&["abc", "def", "ghi"], 7, "abcdefg");
-        check(&["abcdef"], 2, "ab");
     }
 }

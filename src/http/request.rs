@@ -3,13 +3,12 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use ::http::{
-    HeaderMap, HeaderValue, Method, Request,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, USER_AGENT},
+    HeaderMap, HeaderValue, Method, Request, Uri,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
 };
 use bytes::{Bytes, BytesMut};
-use http_body_util::Full;
 
-use super::scope::Scope;
+use super::{h1::encode, scope::Scope};
 use crate::model::{
     scenario::{BodySpec, Part, PartData, RequestSpec, Target},
     template::{Template, percent_encode},
@@ -18,8 +17,52 @@ use crate::model::{
 /// Sent with every request that names no other.
 pub const AGENT: &str = concat!("plimsoll/", env!("CARGO_PKG_VERSION"));
 
+/// A longer body is not copied behind its head, but sent after it.
+const COPIED_BODY: usize = 8 * 1024;
+
+/// A request, and its bytes on an HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Outgoing {
+    request: Request<Bytes>,
+    /// The head, and the body behind it if it is short.
+    wire: Bytes,
+}
+
+impl Outgoing {
+    /// Puts the bytes of `request` together. Its headers say how long its body is.
+    pub fn new(request: Request<Bytes>) -> Self {
+        let mut wire = encode::head(request.method(), request.uri(), request.headers());
+        if request.body().len() <= COPIED_BODY {
+            wire.reserve_exact(request.body().len());
+            wire.extend_from_slice(request.body());
+        }
+        Self { request, wire: wire.into() }
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// Its path and query.
+    pub fn uri(&self) -> &Uri {
+        self.request.uri()
+    }
+
+    /// All of it.
+    pub fn request(&self) -> &Request<Bytes> {
+        &self.request
+    }
+
+    /// What is sent over HTTP/1.1, in order.
+    pub(super) fn wire(&self) -> [&[u8]; 2] {
+        let body: &[u8] = self.request.body();
+        [&self.wire, if body.len() <= COPIED_BODY { &[] } else { body }]
+    }
+}
+
 /// The request of `spec` to `target` with the variables of `scope`. The error says which part cannot be filled in.
-pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<Request<Full<Bytes>>, String> {
+pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<Outgoing, String> {
     let path = fill(&spec.path, scope).map_err(|why| format!("path: {why}"))?;
     let mut headers = HeaderMap::with_capacity(target.headers.len() + spec.headers.len() + 4);
     let host = HeaderValue::try_from(target.base.authority()).map_err(|error| format!("host: {error}"))?;
@@ -35,14 +78,17 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     if !body.is_empty() || spec.method == Method::POST || spec.method == Method::PUT || spec.method == Method::PATCH {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Err("header transfer-encoding: a body is sent in one piece, with its length".to_owned());
+    }
     let uri = format!("{}{path}", target.base.prefix);
     let mut request = Request::builder()
         .method(&spec.method)
         .uri(uri.as_str())
-        .body(Full::new(body))
+        .body(body)
         .map_err(|error| format!("path `{uri}`: {error}"))?;
     *request.headers_mut() = headers;
-    Ok(request)
+    Ok(Outgoing::new(request))
 }
 
 fn fill(template: &Template, scope: &Arc<Scope>) -> Result<String, String> {

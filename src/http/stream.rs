@@ -3,9 +3,10 @@
 use std::{
     cell::Cell,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -22,6 +23,7 @@ use crate::model::clock;
 pub struct Meter {
     first_write: Cell<Option<Instant>>,
     first_read: Cell<Option<Instant>>,
+    last_read: Cell<Option<Instant>>,
     written: Cell<u64>,
     read: Cell<u64>,
 }
@@ -31,11 +33,12 @@ impl Meter {
     pub fn reset(&self) {
         self.first_write.set(None);
         self.first_read.set(None);
+        self.last_read.set(None);
         self.written.set(0);
         self.read.set(0);
     }
 
-    /// When the first byte was handed to the kernel.
+    /// When the first byte was handed to the kernel: just before, since the target may answer while that goes on.
     pub fn first_write(&self) -> Option<Instant> {
         self.first_write.get()
     }
@@ -45,33 +48,51 @@ impl Meter {
         self.first_read.get()
     }
 
+    /// When the last byte so far was read.
+    pub fn last_read(&self) -> Option<Instant> {
+        self.last_read.get()
+    }
+
     /// Bytes written and read.
     pub fn bytes(&self) -> (u64, u64) {
         (self.written.get(), self.read.get())
     }
 
-    /// Notes bytes that went out on another way, as a datagram.
+    /// Notes bytes that go out on another way, as a datagram or a part of a shared connection: just before they do.
     pub fn note_write(&self, bytes: usize) {
-        if self.first_write.get().is_none() {
-            self.first_write.set(Some(clock::mono()));
+        if let Some(now) = self.writing() {
+            self.first_write.set(Some(now));
         }
         self.written.set(self.written.get() + bytes as u64);
     }
 
     /// Notes bytes that came in on another way.
     pub fn note_read(&self, bytes: usize) {
-        if self.first_read.get().is_none() {
-            self.first_read.set(Some(clock::mono()));
-        }
-        self.read.set(self.read.get() + bytes as u64);
+        self.got(bytes);
     }
 
-    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+    /// The instant at which a write begins, if it is the first.
+    fn writing(&self) -> Option<Instant> {
+        if self.first_write.get().is_none() { Some(clock::mono()) } else { None }
+    }
+
+    fn wrote(&self, begun: Option<Instant>, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(n)) = result {
-            if self.first_write.get().is_none() {
-                self.first_write.set(Some(clock::mono()));
+            if begun.is_some() {
+                self.first_write.set(begun);
             }
             self.written.set(self.written.get() + *n as u64);
+        }
+    }
+
+    fn got(&self, bytes: usize) {
+        if bytes > 0 {
+            let now = Some(clock::mono());
+            if self.first_read.get().is_none() {
+                self.first_read.set(now);
+            }
+            self.last_read.set(now);
+            self.read.set(self.read.get() + bytes as u64);
         }
     }
 }
@@ -97,6 +118,27 @@ impl Metered {
     pub fn new(transport: Transport, meter: Rc<Meter>) -> Self {
         Self { transport, meter }
     }
+
+    /// What it reports to.
+    pub fn meter(&self) -> &Rc<Meter> {
+        &self.meter
+    }
+
+    /// Whether nothing has come in and the peer has not closed it, as far as is known without waiting: mostly without a
+    /// system call. A connection that lies idle has nothing to say.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut space = [MaybeUninit::uninit(); 64];
+        let mut buf = ReadBuf::uninit(&mut space);
+        match &mut self.transport {
+            Transport::Plain(stream) => {
+                stream.try_read(buf.initialize_unfilled()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // Session tickets may have come: rustls takes them, and there is nothing to read.
+            Transport::Tls(stream) => {
+                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
+            }
+        }
+    }
 }
 
 impl AsyncRead for Metered {
@@ -107,13 +149,7 @@ impl AsyncRead for Metered {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
-        let got = buf.filled().len() - before;
-        if got > 0 {
-            if this.meter.first_read.get().is_none() {
-                this.meter.first_read.set(Some(clock::mono()));
-            }
-            this.meter.read.set(this.meter.read.get() + got as u64);
-        }
+        this.meter.got(buf.filled().len() - before);
         result
     }
 }
@@ -121,11 +157,12 @@ impl AsyncRead for Metered {
 impl AsyncWrite for Metered {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let begun = this.meter.writing();
         let result = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         };
-        this.meter.wrote(&result);
+        this.meter.wrote(begun, &result);
         result
     }
 
@@ -135,11 +172,12 @@ impl AsyncWrite for Metered {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let begun = this.meter.writing();
         let result = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
-        this.meter.wrote(&result);
+        this.meter.wrote(begun, &result);
         result
     }
 

@@ -59,6 +59,7 @@ impl Fake {
             status: None,
         })?;
         self.answered.set(self.answered.get() + 1);
-        Ok(Answer { status, headers: HeaderMap::new(), body, ended: clock::mono() })
+        let length = body.len() as u64;
+        Ok(Answer { status, headers: HeaderMap::new(), body, length, ended: clock::mono() })
     }
 }

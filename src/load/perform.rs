@@ -20,7 +20,7 @@ use crate::{
         capture,
         classify::Landing,
         dial,
-        exchange::{self, Answer, ExchangeTimes, Keep},
+        exchange::{self, Answer, ExchangeTimes, Keep, Want},
         request,
         scope::Scope,
         stream::Meter,
@@ -103,11 +103,12 @@ impl Shared {
         } else {
             Keep::Start
         };
+        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink: None };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
             biased;
-            result = self.attempt(request, keep, handed, user, &progress) => result,
+            result = self.attempt(request, wanted, handed, user, &progress) => result,
             () = tokio::time::sleep_until((handed + timeout).into()) => Err(timed_out(&progress, timeout)),
             () = self.stop.wait_cut() => Err(self.cut_off()),
         };
@@ -139,8 +140,8 @@ impl Shared {
 
     async fn attempt(
         &self,
-        request: ::http::Request<http_body_util::Full<bytes::Bytes>>,
-        keep: Keep,
+        request: request::Outgoing,
+        want: Want<'_>,
         handed: Instant,
         user: &mut User,
         progress: &Progress,
@@ -158,7 +159,7 @@ impl Shared {
         };
         let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
         progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
-        let answer = exchange::exchange(&mut lease.conn, request, keep, self.scenario.target.http.max_body)
+        let answer = exchange::exchange(&mut lease.conn, &request, want)
             .await
             .map_err(|error| failed(error.reason, error.detail, error.status))?;
         connector.give_back(lease, &mut user.conn);

@@ -1,130 +1,35 @@
-//! Plans: the instants at which an open load starts its iterations, exact and free of drift (pure).
+//! Plans: how much is sent and when, exact and free of drift (pure). Each is computed from absolute values, never from
+//! the step before, so that no error adds up; none keeps memory per iteration.
+
+pub mod arrivals;
+pub mod burst;
+pub mod limit;
+pub mod outline;
+pub mod ramp;
+pub mod search;
+pub mod tasks;
+pub mod think;
+pub mod uniform;
+pub mod users;
+pub mod vus;
 
 mod document;
 
 use std::time::Duration;
 
 pub use document::document;
+pub use outline::{Outline, outline};
+pub use uniform::Uniform;
 
-use crate::model::{
-    scenario::{Executor, Scenario},
-    units::Rate,
-};
-
-/// Rates are kept to a millionth of an iteration.
-const MICRO: u128 = 1_000_000;
-
-/// Evenly spaced arrivals: the i-th at `i × per / count`, computed from i alone, so that no error adds up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Uniform {
-    per_ns: u128,
-    count_micro: u128,
-    total: u64,
-}
-
-impl Uniform {
-    /// Arrivals at `rate` for `duration`: those whose offset lies before its end.
-    pub fn new(rate: Rate, duration: Duration) -> Self {
-        let per_ns = rate.per.as_nanos();
-        let count_micro = ((rate.count * MICRO as f64).round() as u128).max(1);
-        let total = (duration.as_nanos() * count_micro).div_ceil(per_ns * MICRO);
-        Self { per_ns, count_micro, total: u64::try_from(total).unwrap_or(u64::MAX) }
-    }
-
-    /// Number of arrivals.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    /// Offset of the i-th arrival (from 0) from the start, within 1 ns.
-    pub fn offset(&self, index: u64) -> Duration {
-        let ns = u128::from(index) * self.per_ns * MICRO / self.count_micro;
-        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
-    }
-}
-
-/// What a run plans, in numbers; `None` where the plan does not bound it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outline {
-    /// Iterations planned.
-    pub iterations: u64,
-    /// Planned length; the grace comes on top.
-    pub duration: Option<Duration>,
-    /// Largest number of unanswered requests at once.
-    pub concurrency: u32,
-    /// Iterations per second of an open load.
-    pub rate_per_s: Option<f64>,
-}
-
-/// What `scenario` plans.
-pub fn outline(scenario: &Scenario) -> Outline {
-    match &scenario.groups[0].load.executor {
-        Executor::Probe { .. } => Outline { iterations: 1, duration: None, concurrency: 1, rate_per_s: None },
-        Executor::PerVuIterations { vus, iterations, max_duration, .. } => Outline {
-            iterations: u64::from(*vus) * iterations,
-            duration: Some(*max_duration),
-            concurrency: *vus,
-            rate_per_s: None,
-        },
-        Executor::ConstantArrivalRate { rate, duration, .. } => Outline {
-            iterations: Uniform::new(*rate, *duration).total(),
-            duration: Some(*duration),
-            concurrency: scenario.groups[0].load.max_in_flight,
-            rate_per_s: Some(rate.per_second()),
-        },
-        other => unreachable!("{} is refused by the configuration", other.as_str()),
-    }
-}
+use crate::model::scenario::{Group, Scenario};
 
 /// How long iterations may go on after the planned duration: so long that each request ends answered or timed out.
 pub fn grace(scenario: &Scenario) -> Duration {
-    let timeouts = scenario.steps().filter_map(|step| step.timeout);
-    let longest = timeouts.chain([scenario.target.http.timeout]).max().unwrap_or_default();
-    scenario.groups.iter().map(|group| group.load.graceful_stop).fold(longest, Duration::max)
+    scenario.groups.iter().map(|group| group_grace(scenario, group)).max().unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn uniform(count: f64, per_s: u64, duration_s: f64) -> Uniform {
-        Uniform::new(Rate { count, per: Duration::from_secs(per_s) }, Duration::from_secs_f64(duration_s))
-    }
-
-    #[test]
-    fn counts() {
-        let check = |count, per_s, duration_s, total| {
-            assert_eq!(uniform(count, per_s, duration_s).total(), total, "{count}/{per_s}s for {duration_s}s");
-        };
-        check(100.0, 1, 10.0, 1000);
-        check(10.0, 1, 300.0, 3000);
-        check(30.0, 60, 600.0, 300);
-        check(0.5, 1, 3.0, 2);
-        check(3.0, 1, 1.0, 3);
-        check(1.0, 3600, 1.0, 1);
-    }
-
-    #[test]
-    fn a_day_does_not_drift() {
-        let plan = uniform(3.0, 1, 86_400.0);
-        assert_eq!(plan.total(), 259_200);
-        assert_eq!(plan.offset(3 * 86_399), Duration::from_secs(86_399));
-        assert_eq!(plan.offset(3 * 86_399 + 1), Duration::from_nanos(86_399_333_333_333));
-    }
-
-    proptest! {
-        #[test]
-        fn offsets_are_monotone_even_and_inside(count in 0.01f64..50_000.0, minutes in 1u64..2000, index in 0u64..1_000_000_000) {
-            let duration = Duration::from_secs(minutes * 60);
-            let plan = Uniform::new(Rate { count, per: Duration::from_secs(1) }, duration);
-            let index = index % plan.total();
-            prop_assert!(plan.offset(index) < duration);
-            prop_assert!(plan.offset(plan.total()) >= duration);
-            let gap = plan.offset(index + 1).checked_sub(plan.offset(index)).expect("monotone").as_nanos() as f64;
-            let period = 1e9 / ((count * 1e6).round() / 1e6);
-            prop_assert!((gap - period).abs() <= 1.0 + period * 1e-9, "{gap} {period}");
-        }
-    }
+/// The same for one group of users.
+pub fn group_grace(scenario: &Scenario, group: &Group) -> Duration {
+    let timeouts = group.steps().filter_map(|step| step.timeout);
+    timeouts.chain([scenario.target.http.timeout, group.load.graceful_stop]).max().unwrap_or_default()
 }

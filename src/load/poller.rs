@@ -6,16 +6,15 @@ use std::{
     time::Duration,
 };
 
-use ::http::{Method, Request};
+use ::http::Method;
 use bytes::Bytes;
-use http_body_util::Full;
 
 use super::perform::INLINE_BODY;
 use crate::{
     http::{
         conn::Conn,
         dial::Dialer,
-        exchange::{Keep, exchange},
+        exchange::{Keep, Want, exchange},
         request,
         scope::Scope,
         tls::TlsError,
@@ -100,18 +99,13 @@ impl Poller {
 
     async fn get(&mut self, path: &Name) -> Result<Bytes, StatFault> {
         let spec = RequestSpec::new(Method::GET, Template::literal(path));
-        let request: Request<Full<Bytes>> =
-            request::build(&spec, &self.target, &self.scope).map_err(|_| StatFault::Http)?;
-        let mut kept = self.kept.take();
-        let usable = match &mut kept {
-            Some(conn) => conn.usable().await,
-            None => false,
+        let request = request::build(&spec, &self.target, &self.scope).map_err(|_| StatFault::Http)?;
+        let mut conn = match self.kept.take().and_then(|mut conn| conn.usable().then_some(conn)) {
+            Some(conn) => conn,
+            None => self.dialer.dial().await.1.map_err(|_| StatFault::Http)?,
         };
-        let mut conn = match kept {
-            Some(conn) if usable => conn,
-            _ => self.dialer.dial().await.1.map_err(|_| StatFault::Http)?,
-        };
-        let answer = exchange(&mut conn, request, Keep::All, MAX_BODY).await.map_err(|_| StatFault::Http)?;
+        let want = Want { body: Keep::All, headers: false, max_body: MAX_BODY, sink: None };
+        let answer = exchange(&mut conn, &request, want).await.map_err(|_| StatFault::Http)?;
         self.kept = Some(conn);
         if answer.status.is_success() { Ok(answer.body) } else { Err(StatFault::Http) }
     }

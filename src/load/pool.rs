@@ -90,7 +90,7 @@ impl Connector {
             }
         };
         while let Some(mut conn) = self.take(kept) {
-            if conn.usable().await {
+            if conn.usable() {
                 return Ok(Lease { conn, permit });
             }
         }

@@ -110,7 +110,8 @@ impl Shared {
 fn answer(reply: Reply) -> Answer {
     let Reply { status, headers, body, ended } = reply;
     let headers: HeaderMap = headers;
-    Answer { status: status.unwrap_or(StatusCode::OK), headers, body, ended }
+    let length = body.len() as u64;
+    Answer { status: status.unwrap_or(StatusCode::OK), headers, body, length, ended }
 }
 
 fn timed_out(progress: &Progress, timeout: Duration) -> Failure {

@@ -57,7 +57,8 @@ pub(super) async fn ask(opener: &Opener, query: &Query<'_>, progress: &Progress)
     progress.meter.replace(Some(meter.clone()));
     let socket = bind(address).await.map_err(|error| failed(fail::CONNECT, format!("{address}: {error}")))?;
     let lost = |error: &std::io::Error| failed(fail::CONNECT, format!("{address}: {error}"));
-    meter.note_write(socket.send(&question).await.map_err(|error| lost(&error))?);
+    meter.note_write(question.len());
+    socket.send(&question).await.map_err(|error| lost(&error))?;
     let mut datagram = vec![0; MAX_DATAGRAM];
     let read = loop {
         let length = socket.recv(&mut datagram).await.map_err(|error| lost(&error))?;

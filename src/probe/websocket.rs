@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Error, Message, handshake::client::generate_key, protocol::WebSocketConfig},
+    tungstenite::{Error, Message, error::ProtocolError, handshake::client::generate_key, protocol::WebSocketConfig},
 };
 
 use super::{MAX_ANSWER, ProbeError, Reply, broken, failed, fill};
@@ -100,8 +100,8 @@ fn fault(error: &Error) -> ProbeError {
         Error::Io(error) => broken(error),
         Error::ConnectionClosed | Error::AlreadyClosed => failed(fail::RESET, "the WebSocket was closed"),
         Error::Capacity(why) => failed(fail::BODY_LIMIT, why.to_string()),
-        Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::HandshakeIncomplete) => {
-            failed(fail::RESET, "the connection was closed during the handshake")
+        Error::Protocol(why @ (ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake)) => {
+            failed(fail::RESET, why.to_string())
         }
         error => failed(fail::PROTOCOL, error.to_string()),
     }

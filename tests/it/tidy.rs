@@ -106,6 +106,7 @@ const PURE: &[&str] = &[
     "schedule",
     "judge",
     "config",
+    "http/h1/",
     "load/plan",
     "load/report",
     "load/judging",

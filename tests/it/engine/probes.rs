@@ -112,7 +112,7 @@ async fn name_server() -> SocketAddr {
 fn answers(question: &[u8], over_tcp: bool) -> Vec<Vec<u8>> {
     let question = Packet::parse(question).expect("a question");
     let asked = question.questions[0].clone();
-    let name = asked.qname.to_string();
+    let name = asked.qname.to_string().to_ascii_lowercase();
     let mut answer = Packet::new_reply(question.id());
     answer.questions.push(asked.clone());
     let add = |answer: &mut Packet<'_>| {
@@ -179,7 +179,8 @@ async fn echo(refusal: Option<&'static [u8]>) -> Server {
             return;
         }
         let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
-        while let Some(Ok(Message::Text(text))) = socket.next().await {
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Text(text) = message else { continue };
             let _gone = socket.send(Message::Ping("are you there".into())).await;
             if socket.send(Message::text(format!("hello {text}"))).await.is_err() {
                 return;
