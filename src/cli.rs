@@ -5,6 +5,8 @@ mod check;
 mod control;
 mod daemon;
 mod demo;
+mod hit;
+mod init;
 mod notify;
 mod out;
 mod progress;
@@ -33,6 +35,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Daemon(args) => daemon::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Hit(args) => hit::main(&args),
+        Command::Init(args) => init::main(&args),
         Command::Check(args) => check::check(&args),
         Command::Schema => check::schema(),
         Command::Trigger(args) => control::trigger(&args),

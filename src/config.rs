@@ -105,9 +105,18 @@ pub fn load(options: &Options) -> Result<Loaded, Report> {
 
 /// Reads and checks a configuration as the command line changes it; `scenario` limits the changes to one scenario.
 pub fn load_with(options: &Options, overrides: &Overrides, scenario: Option<&str>) -> Result<Loaded, Report> {
+    load_any(options, overrides, scenario, None)
+}
+
+fn load_any(
+    options: &Options,
+    overrides: &Overrides,
+    scenario: Option<&str>,
+    text: Option<String>,
+) -> Result<Loaded, Report> {
     let mut loader =
         Loader { sources: Sources::default(), problems: Problems::default(), files: Vec::new(), lost: Vec::new() };
-    let (settings, redactor) = loader.load(options, overrides, scenario);
+    let (settings, redactor) = loader.load(options, overrides, scenario, text);
     let failed = loader.problems.failed();
     let parts: Vec<&[u8]> =
         loader.sources.0.iter().flat_map(|source| [source.name.as_bytes(), source.text.as_bytes()]).collect();
@@ -117,6 +126,12 @@ pub fn load_with(options: &Options, overrides: &Overrides, scenario: Option<&str
         Some(settings) if !failed => Ok(Loaded { settings, warnings: report, files: loader.files, hash }),
         _ => Err(report),
     }
+}
+
+/// Reads and checks a configuration that stands in no file.
+pub fn load_text(text: &str, options: &Options) -> Result<Loaded, Report> {
+    let text = Some(text.to_owned());
+    load_any(options, &Overrides::default(), None, text)
 }
 
 /// What has been read so far.
@@ -134,10 +149,18 @@ impl Loader {
         options: &Options,
         overrides: &Overrides,
         scenario: Option<&str>,
+        text: Option<String>,
     ) -> (Option<Settings>, Redactor) {
         let nothing = (None, Redactor::default());
-        let Some(path) = self.find(options) else { return nothing };
-        let Some(main) = self.tree(&path, None) else { return nothing };
+        let (path, main) = if let Some(text) = text {
+            let index = self.sources.add(source::Source::new("the arguments".into(), PathBuf::new(), text));
+            (PathBuf::new(), self.parsed(index))
+        } else {
+            let Some(path) = self.find(options) else { return nothing };
+            let main = self.tree(&path, None);
+            (path, main)
+        };
+        let Some(main) = main else { return nothing };
         let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let mut trees = vec![main];
         for (file, named) in files::included(&trees[0].1, &dir, &path, &mut self.problems) {
@@ -174,6 +197,10 @@ impl Loader {
     fn tree(&mut self, path: &Path, named: Option<source::Span>) -> Option<(usize, Node)> {
         let index = files::read(path, named, &mut self.sources, &mut self.problems)?;
         self.files.push(path.to_path_buf());
+        self.parsed(index)
+    }
+
+    fn parsed(&mut self, index: usize) -> Option<(usize, Node)> {
         let source = &mut self.sources.0[index];
         source.masks = mask::of_text(&source.text);
         let tree = tree::parse(&self.sources.0[index], index, &mut self.problems)?;

@@ -5,12 +5,16 @@
 //! memory is a number, its work is a sleep.
 
 pub mod backend;
+mod body;
 pub mod command;
 mod control;
+pub mod fault;
 pub mod gate;
 pub mod knobs;
 pub mod log;
 mod respond;
 pub mod smtp_sink;
 mod stats;
+pub mod stream;
 pub mod target;
+mod wire;

@@ -2,6 +2,7 @@
 //! once and never again by itself: what is retried behind one's back is not measured.
 
 mod dns;
+mod grpc;
 mod tcp;
 mod websocket;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use crate::{
     http::{
         dial::{DialError, DialTimes, Opener},
+        h2::Session,
         scope::Scope,
         stream::{Meter, Metered},
         tls::{Tls, TlsError},
@@ -145,7 +147,14 @@ impl Prober {
                 let send = send.as_ref().map(|text| fill(text, scope)).transpose()?;
                 websocket::ask(self.connect(progress).await?, request, send, expect.as_ref()).await
             }
-            ProbeSpec::Grpc { .. } => Err(failed(fail::PROTOCOL, "gRPC is not spoken yet")),
+            ProbeSpec::Grpc { service } => {
+                let request = grpc::request(&self.target, service, scope)?;
+                let (times, stream) = self.opener.open().await;
+                progress.dial.set(times);
+                let meter = Rc::new(Meter::default());
+                progress.meter.replace(Some(meter.clone()));
+                grpc::ask(&Session::start(stream?).await?, &request, &meter).await
+            }
         }
     }
 

@@ -27,6 +27,10 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Check a configuration: every problem at once, with its place and what to write instead.
     Check(ConfigArg),
+    /// Load one URL now, without a configuration: one request with its timings, or -n, -c, -z, --rate.
+    Hit(HitArgs),
+    /// Write a plimsoll.yaml to begin with: a health probe, a small load, and mail when something is wrong.
+    Init(InitArgs),
     /// Run scenarios now and print what they came to.
     Run(RunArgs),
     /// Run all scenarios on their schedules, serve the page, send the mails. For months.
@@ -70,6 +74,79 @@ pub(super) struct DemoArgs {
     /// End after the alert is resolved, or after 120 seconds at the latest.
     #[arg(long)]
     pub(super) once: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+  plimsoll hit http://localhost:8080/health                       one request, and where its time went
+  plimsoll hit http://localhost:8080/ -n 1000 -c 10               1000 requests, 10 at once
+  plimsoll hit http://localhost:8080/ -z 30s -c 100               100 at once for 30 s
+  plimsoll hit http://localhost:8080/ --rate 50/s -z 1m           50 a second, however slow the target is
+  plimsoll hit http://localhost:8080/api -d '{\"prompt\": \"Test ${n}\"}' -n 20 --expect 'status == 200'
+
+Nothing is kept, and nothing is read but the policy of the host. The exit codes are those of `plimsoll run`.")]
+pub(super) struct HitArgs {
+    /// What is asked for; `${n}` in it is the number of the request.
+    pub(super) url: String,
+    /// So many requests; 200 where -c is given, one where nothing is.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(super) requests: Option<u64>,
+    /// So many at once, each on a connection of its own; 50 by default, never more than -n. With --rate: unanswered at most.
+    #[arg(short, long, value_name = "N")]
+    pub(super) concurrency: Option<u32>,
+    /// For so long instead of -n, such as 30s.
+    #[arg(short = 'z', long, value_name = "TIME")]
+    pub(super) duration: Option<String>,
+    /// So many per time, such as 10/s, whatever became of the others; for 10 s unless -n or -z says otherwise.
+    #[arg(long, value_name = "RATE")]
+    pub(super) rate: Option<String>,
+    /// GET, or POST with -d.
+    #[arg(short, long, visible_short_alias = 'X', value_name = "METHOD")]
+    pub(super) method: Option<String>,
+    /// The body, or @FILE; `${n}`, `${vu}`, `${uuid}`, … are filled in. JSON is sent as application/json.
+    #[arg(short, long, value_name = "BODY")]
+    pub(super) data: Option<String>,
+    /// A header; its value is shown nowhere.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(super) headers: Vec<(String, String)>,
+    /// From the hand-over of a request to its last byte; 60s by default.
+    #[arg(long, value_name = "TIME")]
+    pub(super) timeout: Option<String>,
+    /// What must hold of each answer, such as 'status == 200' or '$.status == \"healthy\"'.
+    #[arg(long, value_name = "EXPR")]
+    pub(super) expect: Vec<String>,
+    /// What must hold of the whole, such as 'p95(latency) < 2s'.
+    #[arg(long, value_name = "EXPR")]
+    pub(super) threshold: Vec<String>,
+    /// Statuses that are a rejection and no failure, besides 429 and a 503 with Retry-After: 503, 5xx.
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub(super) reject: Vec<String>,
+    /// A connection for each request.
+    #[arg(long)]
+    pub(super) no_keepalive: bool,
+    /// PEM file of additional certificate authorities.
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// You may load this origin, such as https://example.com: without a policy only this machine may be loaded.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(super) allow: Vec<String>,
+    /// Write the result as JSON (schema plimsoll/run/1); - is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// No progress and no summary; the exit code tells.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The service, such as http://localhost:8080/health.
+    pub(super) url: String,
+    /// Who is told when something is wrong.
+    pub(super) mail: Option<String>,
+    /// Where it is written; a file that is there is left alone.
+    #[arg(short, long, value_name = "FILE", default_value = "plimsoll.yaml")]
+    pub(super) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +230,11 @@ impl OverrideArgs {
             set: self.set.clone(),
         }
     }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write 'NAME: VALUE'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

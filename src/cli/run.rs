@@ -157,7 +157,8 @@ async fn run_all(
             redactor: loaded.settings.redact.clone(),
             clock: Arc::new(SystemClock),
         };
-        let run = one(args, loaded, request).await?;
+        let watch = Watch { quiet: args.quiet, pause_file: &loaded.settings.daemon.pause_file };
+        let run = one(&watch, request).await?;
         if let Some(store) = store {
             let batch = Batch { runs: vec![run.clone()], ..Batch::default() };
             if let Err(error) = store.commit(batch).await {
@@ -189,9 +190,18 @@ async fn history_of(store: Option<&Store>, scenario: &Scenario) -> History {
     history
 }
 
+/// What goes on beside a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watch<'a> {
+    /// No progress is shown.
+    pub(super) quiet: bool,
+    /// The kill switch.
+    pub(super) pause_file: &'a Path,
+}
+
 /// One run with its progress. The first signal drains it, the second cuts it; so does the kill switch's file.
-async fn one(args: &RunArgs, loaded: &Loaded, request: RunRequest) -> anyhow::Result<RunSummary> {
-    let mut progress = Progress::new(&request.scenario.name, &plan::outline(&request.scenario), args.quiet);
+pub(super) async fn one(watch: &Watch<'_>, request: RunRequest) -> anyhow::Result<RunSummary> {
+    let mut progress = Progress::new(&request.scenario.name, &plan::outline(&request.scenario), watch.quiet);
     let gate = request.gate.clone();
     let (events, mut inbox) = mpsc::channel(1024);
     let handle = run::spawn(request, events).context("failed to start a thread for the run")?;
@@ -214,7 +224,7 @@ async fn one(args: &RunArgs, loaded: &Loaded, request: RunRequest) -> anyhow::Re
                 stop(&handle, stops);
             }
             _ = looks.tick() => {
-                if !gate.is_paused() && loaded.settings.daemon.pause_file.exists() {
+                if !gate.is_paused() && watch.pause_file.exists() {
                     gate.set_paused(true);
                     handle.drain();
                 }
@@ -249,7 +259,7 @@ impl Signals {
     }
 }
 
-fn write_json(path: &Path, runs: &[RunSummary], single: bool) -> anyhow::Result<()> {
+pub(super) fn write_json(path: &Path, runs: &[RunSummary], single: bool) -> anyhow::Result<()> {
     let text = match runs {
         [run] if single => serde_json::to_string_pretty(run)?,
         runs => serde_json::to_string_pretty(runs)?,

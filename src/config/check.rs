@@ -138,7 +138,7 @@ impl<'a> Checker<'a> {
                 continue;
             };
             let inner = Self::place(entry, def, place.secret);
-            if entry.key == "think" && matches!(entry.node.value, Value::Map(_)) {
+            if def == "Step" && entry.key == "think" && matches!(entry.node.value, Value::Map(_)) {
                 self.problems.error(
                     Some(entry.key_span),
                     "a random `think` is not in this version yet",
@@ -347,7 +347,8 @@ impl<'a> Checker<'a> {
             };
             return fail(format!("`{shown}` is not a value of `{key}`"), help);
         }
-        let format = schema.get("format").and_then(Json::as_str);
+        let no_rate = schema.get("minimum").is_some() && units::is_no_rate(node_text(node));
+        let format = schema.get("format").and_then(Json::as_str).filter(|_| !no_rate);
         if let (Value::String { text, .. }, Some(format)) = (&node.value, format)
             && let Err((what, help)) = check_format(format, text)
         {
@@ -389,6 +390,11 @@ fn fits(node: &Node, schema: &Json) -> bool {
     }
 }
 
+/// The text of a node that is one.
+fn node_text(node: &Node) -> &str {
+    if let Value::String { text, .. } = &node.value { text } else { "" }
+}
+
 /// What a schema asks for, in words.
 fn describe(schema: &Json) -> String {
     if let Some(Json::Array(values)) = schema.get("enum") {
@@ -398,6 +404,7 @@ fn describe(schema: &Json) -> String {
     match (schema.get("type").and_then(Json::as_str), schema.get("format").and_then(Json::as_str)) {
         (_, Some("plimsoll-duration")) => "a duration such as 10s",
         (_, Some("plimsoll-rate")) => "a rate such as 10/s",
+        (_, Some("plimsoll-share")) => "a share such as 5%",
         (_, Some("plimsoll-size")) => "a size such as 1GB",
         (_, Some("plimsoll-unit")) => "a unit such as ms",
         (_, Some("plimsoll-expression")) => "a condition",
@@ -417,6 +424,7 @@ fn unit_of(format: &str) -> Option<&'static str> {
     match format {
         "plimsoll-duration" => Some("s"),
         "plimsoll-rate" => Some("/s"),
+        "plimsoll-share" => Some("%"),
         "plimsoll-size" => Some("MB"),
         _ => None,
     }
@@ -437,6 +445,10 @@ fn check_format(format: &str, text: &str) -> Result<(), (&'static str, String)> 
         "plimsoll-size" => match units::parse_quantity(text) {
             Ok(size) if size.unit == Unit::Bytes && (0.0..1e18).contains(&size.value) => Ok(()),
             _ => Err(("a size", help("write a size such as 500MB, 1GB or 2GiB".to_owned()))),
+        },
+        "plimsoll-share" => match units::parse_quantity(text) {
+            Ok(share) if share.unit == Unit::Ratio && share.value > 0.0 && share.value < 1.0 => Ok(()),
+            _ => Err(("a share", help("write a share between 0% and 100%, such as 5%".to_owned()))),
         },
         "plimsoll-unit" => match units::suffix(text) {
             Some(_) => Ok(()),

@@ -20,6 +20,12 @@ pub(crate) fn phrase(def: &str) -> &'static str {
         "Scenario" => "a scenario",
         "ScheduleMap" => "`schedule`",
         "Load" => "`load`",
+        "Stage" => "a stage",
+        "Phase" => "a phase",
+        "UserGroup" => "a group of users",
+        "Task" => "a task",
+        "ThinkMap" => "`think`",
+        "Repeat" => "`repeat`",
         "Step" => "a request",
         "Capture" => "a capture",
         "ThresholdMap" => "a threshold",
@@ -45,16 +51,9 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
         "Tls" => "cert key server_name insecure",
         "Stats" => "facts",
         "Stat" => "label max_labels limit as process read cgroup promql server log match",
-        "Scenario" => {
-            "users tasks phases data metrics cookies repeat think acquire release sustain recovery warmup \
-             on_start on_stop state for_each require network events artifacts alert on duration confirm \
-             guard"
-        }
+        "Scenario" => "data metrics recovery state for_each network events artifacts alert on confirm guard",
+        "UserGroup" => "data",
         "ScheduleMap" => "continuous after",
-        "Load" => {
-            "size repeat every pause users spawn_rate hold_for ramp_down hold over free cycles per \
-             bystanders race variable factor precision measure cooldown max deadline identities"
-        }
         "Step" => "loop until every stream multipart tags push weight needs on when retry",
         "ThresholdMap" => "confidence while hint of pass warn fail",
         "Alerts" => "rules",
@@ -68,11 +67,7 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
 /// Values of the language that this version does not have yet, by the key they stand under.
 pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
     let values: &str = match key {
-        "executor" => {
-            "shared-iterations constant-vus ramping-vus ramping-arrival-rate burst stepped-vus users \
-             limit phases search externally-controlled"
-        }
-        "arrivals" => "poisson",
+        "executor" => "externally-controlled",
         "misfire" => "catch_up",
         "protocol" => "grpc http/json",
         "version" => "2 h2 http2 3 h3",
@@ -83,6 +78,9 @@ pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
     values.split(' ').any(|known| known == value) || (key == "misfire" && value.starts_with("catch_up"))
 }
 
+const EXECUTORS: &str = "write `executor: probe` for a single check, `constant-arrival-rate` for requests per second, \
+                         or `constant-vus` for users who go on when they are answered";
+
 /// What to write instead of a word of k6, Artillery, Locust, Gatling, Prometheus, Alertmanager or curl.
 pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
     let load = def == "Load" || def == "Scenario";
@@ -90,27 +88,37 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         return Some("it stands in the main file only; an included file has scenarios, targets, requests and vars");
     }
     Some(match key {
-        "stages" | "ramping" | "rampUp" | "ramp_up" | "rampTo" => {
-            "ramps are not in this version yet: write `load: {executor: constant-arrival-rate, rate: 10/s, duration: 5m}`"
+        "stages" if def == "Scenario" => {
+            "it belongs under `load:`, such as `load: {executor: ramping-vus, stages: [{duration: 1m, target: 50}]}`"
         }
-        "users" | "num_users" | "userCount" | "VUs" | "vu" | "virtual_users" | "concurrency" if load => {
-            "write `vus: 10` with `executor: per-vu-iterations`"
+        "ramping" | "rampUp" | "ramp_up" | "rampTo" | "ramp_to" => {
+            "write `executor: ramping-vus` or `ramping-arrival-rate` with `stages: [{duration: 1m, target: …}]`"
         }
-        "vus" | "iterations" | "rate" | "duration" | "executor" | "arrivals" if def == "Scenario" => {
-            "it belongs under `load:`, such as `load: {executor: per-vu-iterations, vus: 10}`"
+        "startVUs" | "startVus" => "write `start_vus: 1` with `executor: ramping-vus`",
+        "startRate" => "write `start_rate: 10/s` with `executor: ramping-arrival-rate`",
+        "spawnRate" | "spawn-rate" | "hatch_rate" => "write `spawn_rate: 10/s` with `executor: users`",
+        "run_time" | "run-time" | "runTime" => "write `hold_for: 5m` with `executor: users`",
+        "num_users" | "userCount" | "VUs" | "vu" | "virtual_users" | "concurrency" if load => {
+            "write `vus: 10` with `executor: constant-vus`, or `users: 1000` with `executor: users`"
+        }
+        "vus" | "iterations" | "rate" | "executor" | "arrivals" | "spawn_rate" | "hold_for" if def == "Scenario" => {
+            "it belongs under `load:`, such as `load: {executor: constant-vus, vus: 10, duration: 5m}`"
         }
         "arrivalRate" | "arrival_rate" | "rps" | "qps" | "constantUsersPerSec" | "requests_per_second" => {
             "write `rate: 10/s` with `executor: constant-arrival-rate`"
         }
+        "arrivalCount" | "atOnceUsers" | "burst_size" => "write `size: 50` with `executor: burst`",
         "maxVUs" | "max_vus" | "maxVusers" | "preAllocatedVUs" | "pre_allocated_vus" => {
             "write `max_in_flight: 500`: the most unanswered requests at once"
         }
-        "gracefulStop" | "gracefulRampDown" | "graceful_ramp_down" => "write `graceful_stop: 30s`",
+        "gracefulStop" | "stop_timeout" => "write `graceful_stop: 30s`",
+        "gracefulRampDown" => "write `graceful_ramp_down: 30s`",
         "maxDuration" => "write `max_duration: 10m`",
         "timeUnit" | "time_unit" => "the rate has its unit with it: write `rate: 10/s` or `rate: 30/m`",
-        "startTime" | "start_time" => "scenarios start by their `schedule:`",
-        "exec" | "scenario_type" | "type" if load => {
-            "write `executor: probe`, `per-vu-iterations` or `constant-arrival-rate`"
+        "startTime" | "start_time" => "scenarios start by their `schedule:`, loads follow each other as `phases:`",
+        "exec" | "scenario_type" | "type" if load => EXECUTORS,
+        "phases" if def == "Load" => {
+            "write `phases: [{name: low, load: {…}}, {name: high, load: {…}}]` in the scenario"
         }
         _ => return foreign_in_steps(def, key).or_else(|| foreign_elsewhere(def, key)),
     })
@@ -121,7 +129,8 @@ fn foreign_in_steps(def: &str, key: &str) -> Option<&'static str> {
         "thinkTime" | "think_time" | "sleep" | "wait_time" | "pace" if def == "Step" => {
             "write `think: 2s`: a pause after the step"
         }
-        "thinkTime" | "think_time" | "wait_time" => "write `think: 2s` in a step",
+        "constant_pacing" if def == "ThinkMap" => "write `pacing: 5s`",
+        "constant_throughput" if def == "ThinkMap" => "write `throughput: 0.1/s`",
         "checks" | "check" | "assert" | "assertions" | "expectations" | "ensure" => {
             "write `expect: [\"status == 200\"]` in a step, or `thresholds:` in a scenario"
         }
@@ -134,7 +143,8 @@ fn foreign_in_steps(def: &str, key: &str) -> Option<&'static str> {
         "target" | "config" | "environments_url" if def == "File" => {
             "write `targets: {NAME: {base_url: http://localhost:8080}}`"
         }
-        "flow" | "requests" | "tasks" | "request" if def == "Scenario" => "write `steps: [{get: /path}]`",
+        "flow" | "requests" | "request" if def == "Scenario" => "write `steps: [{get: /path}]`",
+        "wait_time" | "thinkTime" | "think_time" | "pace" if def == "Scenario" => "write `think: {between: [1s, 5s]}`",
         "data" | "payload" | "content" if def == "Step" => "write `json: {…}`, `form: {…}` or `body: text`",
         "extract" | "save" | "captures" | "extractors" if def == "Step" => "write `capture: {id: {json: $.id}}`",
         "status" | "expected_status" | "statusCode" if def == "Step" => "write `expect: [\"status == 200\"]`",
@@ -184,6 +194,8 @@ pub(crate) fn shape(key: &str, def: &str, shown: &str) -> Option<String> {
                 .to_owned()
         }
         ("load", _) => format!("write `load: {{executor: {shown}}}`"),
+        ("users", _) => format!("write `load: {{executor: users, users: {shown}, spawn_rate: 10/s, hold_for: 5m}}`"),
+        ("repeat", _) => format!("write `repeat: {{times: {shown}, pause: 10s}}`"),
         (_, "Step") => format!("write `{{get: {shown}}}`"),
         (_, "Target") => format!("write `{{base_url: \"{shown}\"}}`"),
         (_, "Capture") => "write `{json: $.id}`, `{header: x-id}` or `{regex: \"id=([0-9]+)\"}`".to_owned(),
@@ -196,9 +208,20 @@ pub(crate) fn shape(key: &str, def: &str, shown: &str) -> Option<String> {
 pub(crate) fn example(def: &str, key: &str) -> &'static str {
     match (def, key) {
         ("File", "version") => "write `version: 1` as the first line",
-        ("Scenario", "load") => "write `load: {executor: probe}` for a single check",
-        ("Scenario", "steps") => "write `steps: [{get: /health}]`",
-        ("Load", "executor") => "write `executor: probe`, `per-vu-iterations` or `constant-arrival-rate`",
+        ("Phase" | "UserGroup", "load") => "write `load: {executor: constant-arrival-rate, rate: 2/s, duration: 1m}`",
+        ("Scenario" | "Phase" | "UserGroup" | "Task", "steps") => "write `steps: [{get: /health}]`",
+        ("Scenario", "phases") => "write `phases: [{name: low, load: {…}}, {name: high, load: {…}}]`",
+        ("Scenario" | "Phase" | "UserGroup", "tasks") => {
+            "write `tasks: [{name: browse, weight: 3, steps: [{get: /items}]}, {name: buy, steps: [{post: /orders}]}]`"
+        }
+        ("Phase" | "Task", "name") => "write `name: …`, which reports and metrics show",
+        ("Load", "stages") => "write `stages: [{duration: 1m, target: 50}]`",
+        ("Load", "vus") => "write `vus: [1, 5, 10, 20]`",
+        ("Stage", "duration") => "write `duration: 1m`; 0s is a jump",
+        ("Stage", "target") => "write `target: 50` for users, `target: 50/s` for a rate",
+        ("ThinkMap", "between") => "write `between: [1s, 5s]`",
+        ("Repeat", "times") => "write `times: 5`",
+        ("Load", "executor") => EXECUTORS,
         ("Target", "base_url") => "write `base_url: http://localhost:8080`",
         ("Classify", "outcome") => "write `outcome: rejected`, `ok` or `failed`",
         ("ThresholdMap", "expr") => "write `expr: p95(latency) < 2s`",

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod constants;
+mod group;
 mod host;
 mod load;
 mod probe;

@@ -3,8 +3,11 @@
 //! The documentation of a field is its description in the schema, which editors show.
 
 mod alerts;
+mod group;
+mod load;
 mod probe;
 mod scenario;
+mod step;
 mod target;
 mod words;
 
@@ -12,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, probe::*, scenario::*, target::*, words::*};
+pub(crate) use self::{alerts::*, group::*, load::*, probe::*, scenario::*, step::*, target::*, words::*};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use super::{
 use crate::model::{
     clock,
     outcome::fail,
-    scenario::{BaseUrl, Target},
+    scenario::{BaseUrl, HttpVersion, Target},
     settings::Policy,
 };
 
@@ -87,34 +87,54 @@ impl Opener {
 
 /// Opens connections to one target for one worker; remembers resolved names for `dns_ttl`.
 #[derive(Debug)]
-pub struct Dialer(Opener);
+pub struct Dialer {
+    opener: Opener,
+    version: HttpVersion,
+}
 
 impl Dialer {
     /// A dialer for `target`. Blocks on reading certificates.
     pub fn new(target: &Target, policy: Arc<Policy>) -> Result<Self, TlsError> {
         let http = &target.http;
-        let tls = target.base.https.then(|| Tls::new(&http.tls, &[b"http/1.1"])).transpose()?;
-        Ok(Self(Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout)))
+        let alpn: &[&[u8]] = match http.version {
+            HttpVersion::Auto => &[b"h2", b"http/1.1"],
+            HttpVersion::Http11 | HttpVersion::H2c => &[b"http/1.1"],
+            HttpVersion::Http2 => &[b"h2"],
+        };
+        let tls = target.base.https.then(|| Tls::new(&http.tls, alpn)).transpose()?;
+        let opener = Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout);
+        Ok(Self { opener, version: http.version })
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self(self.0.another())
+        Self { opener: self.opener.another(), version: self.version }
     }
 
     /// How TLS is spoken, and what was seen of it; `None` for `http://`.
     pub fn tls(&self) -> Option<Tls> {
-        self.0.tls()
+        self.opener.tls()
     }
 
     /// Opens a connection within `connect_timeout`.
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
-        let (times, transport) = self.0.open().await;
+        let (times, transport) = self.opener.open().await;
         match transport {
-            Ok(transport) => (times, Ok(Conn::h1(transport, Rc::default()))),
+            Ok(transport) => (times, self.speak(transport).await),
             Err(error) => (times, Err(error)),
         }
+    }
+
+    async fn speak(&self, transport: Transport) -> Result<Conn, DialError> {
+        if self.version == HttpVersion::H2c || transport.agreed_on_h2() {
+            return Conn::h2(transport).await;
+        }
+        if self.version == HttpVersion::Http2 {
+            let detail = "the target does not speak HTTP/2; write `http: {version: auto}`".to_owned();
+            return Err(DialError { reason: fail::PROTOCOL, detail });
+        }
+        Ok(Conn::h1(transport, Rc::default()))
     }
 }
 
@@ -158,7 +178,7 @@ mod tests {
         let (headers, classify) = (Vec::new(), Vec::new());
         let target = Target { name: "t".into(), base, headers, auth: None, http, classify, stats: None };
         let mut dialer = Dialer::new(&target, Arc::default()).expect("nothing to read");
-        dialer.0.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
+        dialer.opener.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
         dialer
     }
 
@@ -232,7 +252,7 @@ mod tests {
     fn another_dialer_shares_the_tls_configuration() {
         let tls = Tls::new(&crate::model::scenario::TlsOptions { insecure: true, ..Default::default() }, &[]);
         let mut dialer = dialer(|_, _| Ok(Vec::new()), Duration::ZERO);
-        dialer.0.tls = Some(tls.expect("nothing to read"));
+        dialer.opener.tls = Some(tls.expect("nothing to read"));
         let another = dialer.another();
         assert!(another.tls().zip(dialer.tls()).is_some_and(|(ours, theirs)| ours.is(&theirs)));
     }

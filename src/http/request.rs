@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
 };
 use bytes::{Bytes, BytesMut};
 
@@ -71,6 +71,9 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     let (body, kind) = body(&spec.body, scope)?;
     if let Some(kind) = kind {
         headers.insert(CONTENT_TYPE, kind);
+    }
+    if target.http.gzip {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     }
     for (name, template) in target.headers.iter().chain(&spec.headers) {
         headers.insert(name, header(name, template, scope)?);

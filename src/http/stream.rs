@@ -106,6 +106,16 @@ pub enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    /// Whether both sides agreed on HTTP/2 in the TLS handshake.
+    pub fn agreed_on_h2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+}
+
 /// A transport that reports to a [`Meter`].
 #[derive(Debug)]
 pub struct Metered {

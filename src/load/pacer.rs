@@ -4,7 +4,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -18,7 +18,8 @@ use crate::model::clock;
 /// A timer of one task.
 #[derive(Debug)]
 pub struct Pacer {
-    fd: AsyncFd<OwnedFd>,
+    /// `None` in a simulation, where the clock is tokio's.
+    fd: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Pacer {
@@ -30,20 +31,29 @@ impl Pacer {
             reason = "its replacement is unsafe to call, and an owned descriptor meets its conditions"
         )]
         let fd = AsyncFd::new(fd)?;
-        Ok(Self { fd })
+        Ok(Self { fd: Some(fd) })
+    }
+
+    /// A timer that follows tokio's clock, which a simulation may pause; it rings up to a millisecond late.
+    pub fn simulated() -> Self {
+        Self { fd: None }
     }
 
     /// Returns at `at` or at once if it has passed; never before. Cancelling it is safe.
     pub async fn wait_until(&self, at: Instant) -> io::Result<()> {
+        let Some(fd) = &self.fd else {
+            tokio::time::sleep_until(at.into()).await;
+            return Ok(());
+        };
         loop {
             let now = clock::mono();
             let Some(wait) = at.checked_duration_since(now).filter(|wait| !wait.is_zero()) else { return Ok(()) };
             let value = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
             let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-            timerfd_settime(self.fd.as_fd(), TimerfdTimerFlags::empty(), &once)?;
+            timerfd_settime(fd.as_fd(), TimerfdTimerFlags::empty(), &once)?;
             loop {
-                let mut ready = self.fd.readable().await?;
-                match rustix::io::read(self.fd.as_fd(), &mut [0u8; 8]) {
+                let mut ready = fd.readable().await?;
+                match rustix::io::read(fd.as_fd(), &mut [0u8; 8]) {
                     Ok(_) => break,
                     Err(Errno::AGAIN) => ready.clear_ready(),
                     Err(error) => return Err(error.into()),
@@ -53,11 +63,36 @@ impl Pacer {
     }
 }
 
+/// From this many arrivals a second on, they are sent in batches: the kernel's timers cost more than they are worth.
+const DENSE: f64 = 10_000.0;
+
+/// The grid of batches.
+const GRID: Duration = Duration::from_micros(250);
+
+/// When to wake for an arrival at `offset`: then, or where arrivals are dense (so many a second) at the next line of the
+/// grid. Pure.
+pub fn wake(offset: Duration, per_second: f64) -> Duration {
+    if per_second <= DENSE {
+        return offset;
+    }
+    let lines = offset.as_nanos().div_ceil(GRID.as_nanos());
+    Duration::from_nanos(u64::try_from(lines * GRID.as_nanos()).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn dense_arrivals_wait_for_the_grid() {
+        let check = |us, per_second, expected| {
+            assert_eq!(wake(Duration::from_micros(us), per_second), Duration::from_micros(expected), "{us}");
+        };
+        check(333, 10_000.0, 333);
+        check(333, 20_000.0, 500);
+        check(500, 20_000.0, 500);
+        check(0, 20_000.0, 0);
+    }
 
     #[tokio::test]
     async fn never_early_and_at_once_when_late() {

@@ -20,8 +20,8 @@ use crate::{
         capture,
         classify::Landing,
         dial,
-        exchange::{self, Answer, ExchangeTimes, Keep, Want},
-        request,
+        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Want},
+        gzip, request,
         scope::Scope,
         stream::Meter,
     },
@@ -95,7 +95,8 @@ impl Shared {
         };
         let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
-        let keep = if step.expect.iter().any(Expect::needs_body)
+        let keep = if target.http.gzip
+            || step.expect.iter().any(Expect::needs_body)
             || step.capture.iter().any(capture::needs_body)
             || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
         {
@@ -146,7 +147,6 @@ impl Shared {
         user: &mut User,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
-        let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
             Transport::Fake(fake) => return fake.answer().await,
@@ -157,13 +157,22 @@ impl Shared {
             () = self.stop.wait_draining() => return Err(self.cut_off()),
             lease = connector.lease(&mut user.conn, handed, &progress.wait) => lease,
         };
-        let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
+        let mut lease = lease.map_err(|error| Failure {
+            outcome: Outcome::Failed,
+            reason: error.reason,
+            detail: error.detail,
+            status: None,
+        })?;
         progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
-        let answer = exchange::exchange(&mut lease.conn, &request, want)
-            .await
-            .map_err(|error| failed(error.reason, error.detail, error.status))?;
+        let http = &self.scenario.target.http;
+        let meter = lease.conn.meter();
+        let answer = tokio::select! {
+            biased;
+            answer = exchange::exchange(&mut lease.conn, &request, want) => answer?,
+            limit = no_first_byte(http.first_byte_timeout, &meter) => return Err(late_first_byte(limit)),
+        };
         connector.give_back(lease, &mut user.conn);
-        Ok(answer)
+        if http.gzip { Ok(gzip::decode(answer, http.max_body)?) } else { Ok(answer) }
     }
 
     /// A large body is judged beside the run's thread: parsing it would make everybody else late.
@@ -228,6 +237,24 @@ impl Shared {
             at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
         });
     }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        Self { outcome: error.outcome(), reason: error.reason, detail: error.detail, status: error.status }
+    }
+}
+
+/// Ends when no byte has come within the limit, if there is one.
+async fn no_first_byte(limit: Option<Duration>, meter: &Meter) -> Duration {
+    let Some(limit) = limit else { return std::future::pending().await };
+    tokio::time::sleep(limit).await;
+    if meter.first_read().is_some() { std::future::pending().await } else { limit }
+}
+
+fn late_first_byte(limit: Duration) -> Failure {
+    let detail = format!("no first byte of the answer within {limit:?}");
+    Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
 }
 
 /// Why nothing was sent, if nothing was.

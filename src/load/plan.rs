@@ -21,7 +21,7 @@ pub use document::document;
 pub use outline::{Outline, outline};
 pub use uniform::Uniform;
 
-use crate::model::scenario::{Group, Scenario};
+use crate::model::scenario::{Executor, Group, Scenario};
 
 /// How long iterations may go on after the planned duration: so long that each request ends answered or timed out.
 pub fn grace(scenario: &Scenario) -> Duration {
@@ -30,6 +30,10 @@ pub fn grace(scenario: &Scenario) -> Duration {
 
 /// The same for one group of users.
 pub fn group_grace(scenario: &Scenario, group: &Group) -> Duration {
-    let timeouts = group.steps().filter_map(|step| step.timeout);
+    let acquire = match &group.load.executor {
+        Executor::Limit(spec) => &spec.acquire[..],
+        _ => &[],
+    };
+    let timeouts = group.steps().chain(acquire).filter_map(|step| step.timeout);
     timeouts.chain([scenario.target.http.timeout, group.load.graceful_stop]).max().unwrap_or_default()
 }

@@ -4,8 +4,10 @@
 //! bounded channel). A slow reader never slows the load: what it cannot take is kept and sent with the next second.
 
 mod conclusion;
+mod groups;
 mod hooks;
 mod readings;
+mod search;
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,11 +26,9 @@ use tokio::sync::{
 };
 
 use super::{
-    executor,
     gate::Gate,
     judging,
     perform::Transport,
-    plan,
     poller::Poller,
     pool::Connector,
     probing::Probers,
@@ -221,6 +221,8 @@ struct Run {
     /// The measured window is open: from the start of the load to its last answer.
     measuring: Cell<bool>,
     clock_steps: Cell<u64>,
+    /// Iterations so far, of all groups.
+    count: Rc<Cell<u64>>,
     /// A hook was sent, or the load begun.
     begun: Cell<bool>,
     /// A hook is on its way.
@@ -230,6 +232,18 @@ struct Run {
     probers: RefCell<Rc<Probers>>,
     /// When which end of it was noted.
     certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
+    /// What is judged lies between the two; `None` where the load itself is the bound.
+    window: Cell<groups::Window>,
+    /// Of the stage of a search, what was measured so far.
+    stage: RefCell<Option<RunData>>,
+    findings: RefCell<Findings>,
+}
+
+/// What executors found that look for something.
+#[derive(Debug, Clone, Default)]
+struct Findings {
+    limit: Option<serde_json::Value>,
+    search: Option<serde_json::Value>,
 }
 
 impl Run {
@@ -249,11 +263,15 @@ impl Run {
             load_started: Cell::new(None),
             measuring: Cell::new(false),
             clock_steps: Cell::new(0),
+            count: Rc::default(),
             begun: Cell::new(false),
             hooking: Cell::new(false),
             tls: RefCell::default(),
             probers: RefCell::default(),
             certificate: Cell::new(None),
+            window: Cell::default(),
+            stage: RefCell::default(),
+            findings: RefCell::default(),
             request,
         }
     }
@@ -265,19 +283,24 @@ impl Run {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
-        let group = &scenario.groups[0];
         let readings = dialer.another();
-        let hooks = self.shared(group, Stop::default(), Connections::PerVu, dialer.another());
-        let shared = self.shared(group, self.stop.clone(), group.load.connections, dialer);
+        let hooks = self.shared(&scenario.groups[0], Stop::default(), Connections::PerVu, dialer.another());
+        let groups = scenario
+            .groups
+            .iter()
+            .map(|group| self.shared(group, self.stop.clone(), group.load.connections, dialer.another()));
+        let groups: Vec<Rc<Shared>> = groups.collect();
         if self.request.gate.is_paused() {
             self.stop.drain(Cause::Person);
         }
         let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
         let trouble = self.in_time(before).await.and_then(Result::err);
         if trouble.is_none() && !self.stop.is_over() {
-            shared.inherited.replace(hooks.inherited.borrow().clone());
+            for shared in &groups {
+                shared.inherited.replace(hooks.inherited.borrow().clone());
+            }
             self.begun.set(true);
-            if let Err(error) = Box::pin(self.load(&shared, readings)).await {
+            if let Err(error) = Box::pin(self.load(&groups, readings)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
@@ -289,10 +312,10 @@ impl Run {
         trouble
     }
 
-    async fn load(&self, shared: &Rc<Shared>, dialer: Dialer) -> io::Result<()> {
+    async fn load(&self, groups: &[Rc<Shared>], dialer: Dialer) -> io::Result<()> {
         let scenario = &self.request.scenario;
-        let mut poller = Poller::with(&scenario.target, dialer, shared.scope(&Turn::of(0, 0)));
-        shared.count.set(0);
+        let mut poller = Poller::with(&scenario.target, dialer, groups[0].scope(&Turn::of(0, 0)));
+        groups[0].count.set(0);
         if let Some(poller) = &mut poller {
             let readings = poller.read_within(FIRST_READING).await;
             self.keep(readings, 0.0);
@@ -300,11 +323,21 @@ impl Run {
         self.flush();
         let start = clock::mono();
         self.load_started.set(Some(start));
-        shared.started.set(start);
+        for shared in groups {
+            shared.started.set(start);
+        }
         self.measuring.set(true);
         self.last.set(self.request.clock.now());
-        let grace = plan::grace(scenario);
-        let attempts = if let Executor::Probe { attempts } = shared.group.load.executor { attempts.max(1) } else { 1 };
+        let attempts = match groups {
+            [only] => {
+                if let Executor::Probe { attempts } = only.group.load.executor {
+                    attempts.max(1)
+                } else {
+                    1
+                }
+            }
+            _ => 1,
+        };
         for attempt in 1..=attempts {
             self.may_retry.set(attempt < attempts);
             let readings = async {
@@ -312,7 +345,7 @@ impl Run {
                     self.poll(poller).await;
                 }
             };
-            Box::pin(beside(readings, executor::execute(shared, grace))).await?;
+            Box::pin(beside(readings, self.repetitions(groups))).await?;
             self.flush();
             if attempt == attempts || self.stop.is_over() || all_ok(&self.current.borrow()) {
                 break;
@@ -367,7 +400,7 @@ impl Run {
             run_id: self.request.run_id.clone(),
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
-            count: Rc::default(),
+            count: self.count.clone(),
         })
     }
 
@@ -404,7 +437,11 @@ impl Run {
         let Taken { judged: mut data, outside } = self.recorder.take();
         self.earlier.borrow_mut().merge(&outside);
         self.unsent.borrow_mut().merge(&outside);
-        data.window = if self.measuring.get() { elapsed } else { Duration::ZERO };
+        data.window =
+            if self.measuring.get() { self.window.get().overlap(before.mono, now.mono) } else { Duration::ZERO };
+        if let Some(stage) = &mut *self.stage.borrow_mut() {
+            stage.merge(&data);
+        }
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
         if self.measuring.get() {

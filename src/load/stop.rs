@@ -26,9 +26,21 @@ pub enum Cause {
     Timeout,
 }
 
-/// The state within the run's thread.
+/// The state within the run's thread. A part of the run (a phase, a user who is taken away) may have a stop of its own
+/// below that of the whole: what ends the whole ends the part, and never the other way round.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Rc<State>);
+pub struct Stop {
+    own: Rc<State>,
+    /// Those above, the nearest first.
+    above: Option<Rc<Above>>,
+}
+
+#[derive(Debug)]
+struct Above {
+    nearest: Rc<State>,
+    /// The run's, where the nearest is not.
+    run: Option<Rc<State>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -46,58 +58,80 @@ struct State {
 }
 
 impl Stop {
-    /// The planned duration is over: no new iteration; the ones in flight go on to their end.
-    pub fn end_of_plan(&self) {
-        self.0.over.set(true);
-        self.0.changed.notify_waiters();
+    /// A stop for a part. Parts have parts once: a user of a phase of the run.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let run = self.above.as_ref().map(|above| above.run.clone().unwrap_or_else(|| above.nearest.clone()));
+        Self { own: Rc::default(), above: Some(Rc::new(Above { nearest: self.own.clone(), run })) }
     }
 
-    /// No new iteration and no new step from now on. The first cause stays, but a person outranks the schedule's timeout:
-    /// what they cut is no longer the target's to answer for.
+    fn chain(&self) -> impl Iterator<Item = &Rc<State>> {
+        let above = self.above.iter().flat_map(|above| std::iter::once(&above.nearest).chain(&above.run));
+        std::iter::once(&self.own).chain(above)
+    }
+
+    fn any(&self, reached: impl Fn(&State) -> bool) -> bool {
+        self.chain().any(|state| reached(state))
+    }
+
+    /// That of the whole run.
+    fn run(&self) -> &State {
+        self.chain().last().expect("its own at least")
+    }
+
+    /// The planned duration is over: no new iteration; the ones in flight go on to their end.
+    pub fn end_of_plan(&self) {
+        self.own.over.set(true);
+        self.own.changed.notify_waiters();
+    }
+
+    /// No new iteration and no new step of the whole run from now on. The first cause stays, but a person outranks the
+    /// schedule's timeout: what they cut is no longer the target's to answer for.
     pub fn drain(&self, cause: Cause) {
-        self.0.over.set(true);
-        self.0.draining.set(true);
-        if matches!((self.0.cause.get(), cause), (None, _) | (Some(Cause::Timeout), Cause::Person)) {
-            self.0.cause.set(Some(cause));
+        let run = self.run();
+        run.over.set(true);
+        run.draining.set(true);
+        if matches!((run.cause.get(), cause), (None, _) | (Some(Cause::Timeout), Cause::Person)) {
+            run.cause.set(Some(cause));
         }
         if cause != Cause::Timeout {
-            self.0.hurried.set(true);
+            run.hurried.set(true);
         }
-        self.0.changed.notify_waiters();
+        run.changed.notify_waiters();
     }
 
     /// What is unanswered is given up now.
     pub fn cut(&self) {
-        self.0.over.set(true);
-        self.0.draining.set(true);
-        self.0.cut.set(true);
-        self.0.changed.notify_waiters();
+        self.own.over.set(true);
+        self.own.draining.set(true);
+        self.own.cut.set(true);
+        self.own.changed.notify_waiters();
     }
 
     /// The cut that does not even leave time for hooks.
     pub fn cut_at_once(&self) {
-        self.0.at_once.set(true);
+        self.own.at_once.set(true);
         self.cut();
     }
 
     /// Whether no new iteration may start.
     pub fn is_over(&self) -> bool {
-        self.0.over.get()
+        self.any(|state| state.over.get())
     }
 
     /// Whether no new step may start.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.get()
+        self.any(|state| state.draining.get())
     }
 
     /// Whether nothing may follow the load.
     pub fn is_at_once(&self) -> bool {
-        self.0.at_once.get()
+        self.any(|state| state.at_once.get())
     }
 
     /// Who ended the run early.
     pub fn cause(&self) -> Option<Cause> {
-        self.0.cause.get()
+        self.run().cause.get()
     }
 
     /// Whether requests that are cut count as interrupted rather than as unfinished.
@@ -131,12 +165,17 @@ impl Stop {
     }
 
     async fn wait(&self, reached: impl Fn(&State) -> bool) {
-        loop {
-            let changed = self.0.changed.notified();
-            if reached(&self.0) {
-                return;
+        let Some(above) = &self.above else { return wait_for(&self.own, &reached).await };
+        let run = async {
+            match &above.run {
+                Some(run) => wait_for(run, &reached).await,
+                None => std::future::pending().await,
             }
-            changed.await;
+        };
+        tokio::select! {
+            () = wait_for(&self.own, &reached) => {}
+            () = wait_for(&above.nearest, &reached) => {}
+            () = run => {}
         }
     }
 
@@ -155,6 +194,16 @@ impl Stop {
                 return;
             }
         }
+    }
+}
+
+async fn wait_for(state: &State, reached: &impl Fn(&State) -> bool) {
+    loop {
+        let changed = state.changed.notified();
+        if reached(state) {
+            return;
+        }
+        changed.await;
     }
 }
 
@@ -178,5 +227,24 @@ mod tests {
         check(&[Timeout, Abort], Timeout);
         check(&[Person, Timeout], Person);
         check(&[Abort, Person], Abort);
+    }
+
+    #[tokio::test]
+    async fn the_whole_ends_its_parts_and_not_the_other_way_round() {
+        let run = Stop::default();
+        let phase = run.part();
+        let user = phase.part();
+        user.cut();
+        assert!(user.is_over() && user.is_draining() && !phase.is_over() && !run.is_over());
+        let user = phase.part();
+        phase.end_of_plan();
+        user.wait_over().await;
+        assert!(user.is_over() && !user.is_draining() && !run.is_over() && !run.part().is_over());
+        assert_eq!((user.cause(), user.interrupts()), (None, false));
+        let other = run.part().part();
+        tokio::join!(other.wait_draining(), async { user.drain(Cause::Person) });
+        assert!(run.is_draining() && phase.is_draining() && user.interrupts());
+        tokio::join!(other.wait_cut(), async { run.cut() });
+        assert!(phase.part().is_over());
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         Name,
         clock::{self, Clock},
         labels::Labels,
-        scenario::{Group, Scenario},
+        scenario::{Group, Scenario, Step},
         settings::Redactor,
     },
 };
@@ -79,6 +79,8 @@ pub enum Model {
 pub struct User {
     /// The user's connection, where each has one of its own.
     pub conn: Option<Conn>,
+    /// What it was given that tasks of its group `need`.
+    pub kept: BTreeMap<Name, serde_json::Value>,
 }
 
 /// One iteration to be done.
@@ -102,6 +104,26 @@ impl Turn {
 }
 
 impl Shared {
+    /// The same users' things with a stop and a group of their own.
+    pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
+        Rc::new(Self {
+            scenario: self.scenario.clone(),
+            group,
+            constants: self.constants.clone(),
+            transport: self.transport.clone(),
+            probers: self.probers.clone(),
+            gate: self.gate.clone(),
+            recorder: self.recorder.clone(),
+            stop,
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
+            run_id: self.run_id.clone(),
+            inherited: self.inherited.clone(),
+            started: self.started.clone(),
+            count: self.count.clone(),
+        })
+    }
+
     /// A scope for the next iteration.
     pub fn scope(&self, turn: &Turn) -> Scope {
         self.count.set(self.count.get() + 1);
@@ -121,12 +143,33 @@ impl Shared {
 
     /// One iteration, intended to start at `intended`.
     pub async fn iterate(&self, turn: &Turn, intended: Instant, user: &mut User, model: Model) -> IterationEnd {
-        let mut scope = Arc::new(self.scope(turn));
+        let mut scope = self.scope(turn);
+        scope.captures.extend(user.kept.clone());
+        let mut scope = Arc::new(scope);
+        let end = self.walk(&self.group.tasks[turn.task].steps, &mut scope, turn, intended, user, model).await;
+        for need in self.group.tasks.iter().flat_map(|task| &task.needs) {
+            if let Some(value) = scope.captures.get(need) {
+                user.kept.insert(need.clone(), value.clone());
+            }
+        }
+        end
+    }
+
+    /// One iteration through these steps; what they capture is left in `scope`.
+    pub async fn walk(
+        &self,
+        steps: &[Step],
+        scope: &mut Arc<Scope>,
+        turn: &Turn,
+        intended: Instant,
+        user: &mut User,
+        model: Model,
+    ) -> IterationEnd {
         let labels = self.group.labels.and(&turn.labels);
         let mut end = IterationEnd::Completed;
         let mut due = intended;
-        for step in &self.group.tasks[turn.task].steps {
-            let (left, ended) = self.step(step, &labels, &mut scope, due, user, model).await;
+        for step in steps {
+            let (left, ended) = self.step(step, &labels, scope, due, user, model).await;
             match left {
                 Left::GoOn => {}
                 Left::Over if self.stop.interrupts() => {

@@ -17,8 +17,8 @@ pub use step::{
     Retry, Step, StreamDone, StreamFormat, StreamSpec, Until,
 };
 pub use target::{
-    BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec,
-    StatusMatch, Target, TlsOptions,
+    BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, HttpVersion, ReasonSource, StatRead, StatSpec,
+    StatsSpec, StatusMatch, Target, TlsOptions,
 };
 
 use super::{Name, expr::Threshold, schedule::ScheduleSpec};

@@ -196,6 +196,21 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
     Ok(Rate { count, per: Duration::from_secs_f64(*seconds) })
 }
 
+/// Parses a rate that may be none: `10/s`, `0/s`.
+pub fn parse_level(text: &str) -> Result<Rate, String> {
+    match text.trim().split_once('/') {
+        Some((count, per)) if count.trim().parse::<f64>().is_ok_and(|count| count == 0.0) => {
+            parse_rate(&format!("1/{per}")).map(|rate| Rate { count: 0.0, ..rate })
+        }
+        _ => parse_rate(text),
+    }
+}
+
+/// Whether it is a rate of none, such as `0/s`.
+pub fn is_no_rate(text: &str) -> bool {
+    parse_level(text).is_ok_and(|rate| rate.count == 0.0)
+}
+
 /// Seconds as a person reads them: `350 µs`, `12.3 ms`, `1.25 s`, `2m05s`, `3h00m`.
 pub fn human_seconds(seconds: f64) -> String {
     let magnitude = seconds.abs();

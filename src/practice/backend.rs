@@ -1,40 +1,61 @@
-//! The back ends that people test: an LLM queue, a workflow with sessions, a cache, a pool of conversations. Each is a
-//! few lines of state; only their shapes are real.
+//! The back ends that people test, one file each: an LLM queue, a workflow with sessions, a cache, a pool of
+//! conversations, a chat API. Each is a few lines of state; only their shapes are real.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::knobs::Knobs;
-use crate::model::units::Rate;
+use super::{
+    knobs::{Knobs, shares::Spread},
+    stream::Plan,
+};
+use crate::model::{clock::Now, units::Rate};
 
-/// Sessions, conversations and cache entries remembered; the oldest is forgotten first.
-const MAX_REMEMBERED: usize = 10_000;
-/// Status polls after which a session is done.
-const POLLS_UNTIL_DONE: u32 = 3;
+mod afirgen;
+mod cache;
+mod gremlins;
+mod matrixbot;
+mod ollama;
+#[cfg(test)]
+mod testing;
+
+pub use self::{cache::Cache, gremlins::Gremlins, matrixbot::Matrixbot};
 
 /// What is remembered between requests.
 #[derive(Debug, Default)]
 pub struct Backend {
-    sessions: VecDeque<Session>,
-    conversations: Vec<String>,
-    cached: HashSet<String>,
-    cached_order: VecDeque<String>,
-    leaked: u64,
-    decided: u64,
+    /// The workflow with sessions.
+    sessions: afirgen::Afirgen,
+    /// The semantic cache and its block pool.
+    pub cache: Cache,
+    /// The limited conversations.
+    pub matrixbot: Matrixbot,
+    /// The chat API.
+    pub gremlins: Gremlins,
+    /// Which requests are to fail.
+    pub chance: Chance,
+    leak: Leak,
+}
+
+/// Which requests something befalls, each kind spread evenly.
+#[derive(Debug, Default)]
+pub struct Chance {
+    fails: Spread,
+    faults: Spread,
+    errors: HashMap<u16, Spread>,
     bucket: Option<Bucket>,
 }
 
-#[derive(Debug)]
-struct Session {
-    id: String,
-    polls: u32,
-    validated: Vec<String>,
+#[derive(Debug, Default)]
+struct Leak {
+    bytes: f64,
+    until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,54 +68,124 @@ struct Bucket {
 /// A request as the back ends see it.
 pub struct Call<'a> {
     /// Its method.
-    pub method: &'a Method,
+    pub method: &'a str,
     /// Its path without the query.
     pub path: &'a str,
+    /// Its content type; empty where it has none.
+    pub content_type: &'a str,
+    /// Its body.
+    pub body: &'a Bytes,
     /// Its body as JSON, `Null` where it is none.
     pub json: &'a Value,
-    /// The wall-clock time, for `created_at`.
-    pub wall: jiff::Timestamp,
+    /// Both clocks.
+    pub now: Now,
     /// A fresh identifier, should one be needed.
-    pub id: &'a dyn Fn() -> String,
+    pub id: &'a dyn Fn() -> Uuid,
+}
+
+/// What a back end answers.
+#[derive(Debug)]
+pub struct Work {
+    /// The answer.
+    pub response: Response<Content>,
+    /// Blocks of the pool that are taken until it is sent.
+    pub blocks: u32,
+}
+
+/// A body, or how to make it.
+#[derive(Debug)]
+pub enum Content {
+    /// At once.
+    Whole(Bytes),
+    /// Token by token.
+    Tokens(Box<Plan>),
+}
+
+impl From<Response<Bytes>> for Work {
+    fn from(response: Response<Bytes>) -> Self {
+        Self { response: response.map(Content::Whole), blocks: 0 }
+    }
+}
+
+impl Work {
+    /// A stream of tokens.
+    fn streaming(plan: Plan) -> Self {
+        let kind = plan.content_type();
+        Self { response: with_type(Response::new(Content::Tokens(Box::new(plan))), kind), blocks: 0 }
+    }
 }
 
 impl Backend {
     /// Does the work of one request and leaks.
-    pub fn work(&mut self, call: &Call<'_>, knobs: &Knobs) -> Response<Bytes> {
-        self.leaked = self.leaked.saturating_add(knobs.leak_per_request);
-        let parts: Vec<&str> = call.path.trim_matches('/').split('/').collect();
-        match (call.method.as_str(), parts.as_slice()) {
-            ("POST", ["api", "generate"]) => generate(call),
-            ("POST", ["process"]) => self.process(call),
-            ("POST", ["validate"]) => self.validate(call),
-            ("GET", ["session", id, "status"]) => self.session_status(id),
-            ("GET", ["fir", id]) => self.fir(id),
-            ("POST", ["conversations"]) => self.open_conversation(call, knobs.pool_limit),
-            ("GET", ["conversations"]) => {
-                reply(200, &json!({"active": self.conversations.len(), "limit": knobs.pool_limit}))
+    pub fn work(&mut self, call: &Call<'_>, knobs: &Knobs) -> Work {
+        self.leak.bytes += knobs.leak_per_request as f64;
+        // Three are enough to know any of the paths; what is deeper is known to none.
+        let mut parts = call.path.trim_matches('/').splitn(4, '/');
+        let mut next = || parts.next().unwrap_or_default();
+        match (call.method, [next(), next(), next(), next()]) {
+            ("POST", ["api", "generate", "", ""]) => ollama::generate(call, knobs),
+            ("POST", ["v1", "chat", "completions", ""]) => ollama::chat(call, knobs),
+            ("POST", ["v1", "messages", "", ""]) => self.cache.message(call, knobs),
+            ("POST", ["process", "", "", ""]) => self.sessions.process(call).into(),
+            ("POST", ["validate", "", "", ""]) => self.sessions.validate(call, None).into(),
+            ("POST", ["final_review", "", "", ""]) => self.sessions.validate(call, Some("final_review")).into(),
+            ("GET", ["session", id, "status", ""]) => self.sessions.status(id, call, knobs).into(),
+            ("GET", ["fir", id, "", ""]) => self.sessions.fir(id, call, knobs).into(),
+            (method, ["conversations", id, action, ""]) => {
+                self.matrixbot.answer(call, knobs, method, [id, action]).into()
             }
-            ("DELETE", ["conversations", id]) => self.close_conversation(id),
-            ("POST", ["v1", "messages"]) => self.message(call),
-            ("POST", ["api", "conversations"]) => reply(201, &json!({"id": (call.id)()})),
-            _ => ok(),
+            (method, ["api", "v1", one, rest]) => {
+                let (two, three) = rest.split_once('/').unwrap_or((rest, ""));
+                self.gremlins.answer(call, method, [one, two, three]).into()
+            }
+            (method, ["api", one, two, three]) => self.gremlins.answer(call, method, [one, two, three]).into(),
+            _ => ok().into(),
         }
     }
 
+    /// Forgets everything but the blocks of answers under way.
+    pub fn reset(&mut self) {
+        self.cache.clear();
+        let cache = std::mem::take(&mut self.cache);
+        *self = Self { cache, ..Self::default() };
+    }
+
     /// What the memory gauges show, in bytes.
-    pub fn memory(&self, knobs: &Knobs) -> u64 {
-        knobs.memory.saturating_add(self.leaked)
+    pub fn memory(&mut self, knobs: &Knobs, now: Instant) -> u64 {
+        self.settle(knobs, now);
+        knobs.memory.saturating_add(self.leak.bytes as u64)
     }
 
-    /// Conversations open now.
-    pub fn conversations(&self) -> usize {
-        self.conversations.len()
+    /// Adds what has leaked with time since the last call.
+    pub fn settle(&mut self, knobs: &Knobs, now: Instant) {
+        let since = self.leak.until.replace(now).map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
+        self.leak.bytes += knobs.leak_per_minute as f64 * since.as_secs_f64() / 60.0;
     }
+}
 
-    /// Is this one of the requests that are to fail? Evenly spread: of n requests exactly ⌊n·share⌋.
+impl Chance {
+    /// Is this one of the requests that are to fail?
     pub fn fails(&mut self, share: f64) -> bool {
-        let due = |count: u64| (count as f64 * share + 1e-9).floor();
-        self.decided += 1;
-        due(self.decided) > due(self.decided - 1)
+        self.fails.takes(share)
+    }
+
+    /// Is this one of the requests with the fault?
+    pub fn faulty(&mut self, share: f64) -> bool {
+        self.faults.takes(share)
+    }
+
+    /// The status of `errors` that this request is answered with.
+    pub fn error<'a>(&mut self, errors: impl IntoIterator<Item = (&'a u16, &'a f64)>) -> Option<u16> {
+        let mut found = None;
+        for (status, share) in errors {
+            // Each kind counts all requests; where two are due at once, the second comes with the next request.
+            let spread = self.errors.entry(*status).or_default();
+            if spread.see(*share) && found.is_none() {
+                spread.give();
+                found = Some(*status);
+            }
+        }
+        found
     }
 
     /// Is this one above the rate? A bucket that holds one second's worth, at least one, and starts full.
@@ -113,95 +204,39 @@ impl Backend {
         }
         above
     }
+}
 
-    fn process(&mut self, call: &Call<'_>) -> Response<Bytes> {
-        let id = (call.id)();
-        if self.sessions.len() == MAX_REMEMBERED {
-            self.sessions.pop_front();
+/// So many things by their ids; the oldest is forgotten first.
+#[derive(Debug)]
+struct Remembered<V, const MAX: usize> {
+    all: HashMap<Uuid, V>,
+    order: VecDeque<Uuid>,
+}
+
+impl<V, const MAX: usize> Default for Remembered<V, MAX> {
+    fn default() -> Self {
+        Self { all: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<V, const MAX: usize> Remembered<V, MAX> {
+    fn add(&mut self, id: Uuid, value: V) {
+        if self.order.len() == MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
         }
-        self.sessions.push_back(Session { id: id.clone(), polls: 0, validated: Vec::new() });
-        reply(200, &json!({"session_id": id, "status": "processing", "current_step": "transcript"}))
+        self.order.push_back(id);
+        self.all.insert(id, value);
     }
 
-    fn validate(&mut self, call: &Call<'_>) -> Response<Bytes> {
-        const STAGES: [&str; 4] = ["transcript", "summary", "violations", "narrative"];
-        let stage = call.json["stage"].as_str().unwrap_or_default();
-        let Some(session) = self.session(call.json["session_id"].as_str().unwrap_or_default()) else {
-            return no_session();
-        };
-        if !STAGES.contains(&stage) {
-            return reply(422, &json!({"detail": format!("stage must be one of {}", STAGES.join(", "))}));
-        }
-        if !session.validated.iter().any(|done| done == stage) {
-            session.validated.push(stage.to_owned());
-        }
-        reply(200, &json!({"session_id": session.id, "stage": stage, "valid": true, "validated": session.validated}))
+    fn get(&mut self, id: &str) -> Option<(Uuid, &mut V)> {
+        let id = Uuid::parse_str(id).ok()?;
+        self.all.get_mut(&id).map(|value| (id, value))
     }
 
-    fn session_status(&mut self, id: &str) -> Response<Bytes> {
-        let Some(session) = self.session(id) else { return no_session() };
-        session.polls += 1;
-        let status = if session.polls >= POLLS_UNTIL_DONE { "done" } else { "processing" };
-        reply(200, &json!({"session_id": session.id, "status": status, "validated": session.validated}))
-    }
-
-    fn fir(&mut self, id: &str) -> Response<Bytes> {
-        let Some(session) = self.session(id) else { return no_session() };
-        let short: String = session.id.chars().filter(char::is_ascii_hexdigit).take(12).collect();
-        let number = format!("FIR-{short}");
-        reply(
-            200,
-            &json!({"session_id": session.id, "fir_number": number, "content": format!("First report {number}")}),
-        )
-    }
-
-    fn session(&mut self, id: &str) -> Option<&mut Session> {
-        self.sessions.iter_mut().rev().find(|session| session.id == id)
-    }
-
-    fn open_conversation(&mut self, call: &Call<'_>, limit: u32) -> Response<Bytes> {
-        if self.conversations.len() >= (limit as usize).min(MAX_REMEMBERED) {
-            return refuse(StatusCode::TOO_MANY_REQUESTS, "pool_full");
-        }
-        let id = (call.id)();
-        self.conversations.push(id.clone());
-        reply(201, &json!({"id": id, "active": self.conversations.len(), "limit": limit}))
-    }
-
-    fn close_conversation(&mut self, id: &str) -> Response<Bytes> {
-        let Some(at) = self.conversations.iter().position(|open| open == id) else {
-            return reply(404, &json!({"error": "no such conversation"}));
-        };
-        self.conversations.swap_remove(at);
-        reply(200, &json!({"deleted": id, "active": self.conversations.len()}))
-    }
-
-    /// A conversation is known by its first two words (`Agent 7`): its first message misses the cache, the rest hit.
-    fn message(&mut self, call: &Call<'_>) -> Response<Bytes> {
-        let content = call.json["messages"].get(0).map_or("", |first| first["content"].as_str().unwrap_or_default());
-        let key = content.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-        let hit = !self.cached.insert(key.clone());
-        if !hit {
-            self.cached_order.push_back(key);
-            if self.cached_order.len() > MAX_REMEMBERED {
-                self.cached_order.pop_front().map(|oldest| self.cached.remove(&oldest));
-            }
-        }
-        let mut response = reply(
-            200,
-            &json!({
-                "id": format!("msg_{}", (call.id)()),
-                "type": "message",
-                "role": "assistant",
-                "model": model(call.json),
-                "content": [{"type": "text", "text": format!("You said: {content}")}],
-                "stop_reason": "end_turn",
-                "usage": {"input_tokens": content.split_whitespace().count(), "output_tokens": 5}
-            }),
-        );
-        let value = http::HeaderValue::from_static(if hit { "HIT" } else { "MISS" });
-        response.headers_mut().insert("x-cache", value);
-        response
+    fn len(&self) -> usize {
+        self.all.len()
     }
 }
 
@@ -210,21 +245,20 @@ pub fn model(json: &Value) -> &str {
     json["model"].as_str().filter(|name| !name.is_empty() && name.len() <= 100).unwrap_or("default")
 }
 
-/// Ollama's answer: one JSON object, or one per line when `stream` is true.
-fn generate(call: &Call<'_>) -> Response<Bytes> {
-    let prompt = call.json["prompt"].as_str().unwrap_or_default();
-    let line = |text: &str, done: bool| json!({"model": model(call.json), "created_at": call.wall.to_string(), "response": text, "done": done});
-    if call.json["stream"] == true {
-        let words = [("Practice ", false), ("makes ", false), ("perfect.", false), ("", true)];
-        let lines: Vec<String> = words.iter().map(|(word, done)| line(word, *done).to_string()).collect();
-        let body = lines.join("\n") + "\n";
-        return with_type(Response::new(Bytes::from(body)), "application/x-ndjson");
-    }
-    let mut answer = line(&format!("Practice makes perfect: {prompt}"), true);
-    answer["done_reason"] = "stop".into();
-    answer["prompt_eval_count"] = prompt.split_whitespace().count().into();
-    answer["eval_count"] = 3.into();
-    reply(200, &answer)
+/// Tokens of a text: its words.
+fn tokens_of(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+/// The text of a message, written as a string or as Anthropic's and OpenAI's list of parts.
+fn text_of(content: &Value) -> &str {
+    content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default()
+}
+
+/// Tokens to answer with: the knob's, or fewer where the request says so.
+fn tokens_to_send(knobs: &Knobs, wanted: &Value) -> u32 {
+    let most = wanted.as_u64().map_or(u32::MAX, |wanted| u32::try_from(wanted).unwrap_or(u32::MAX));
+    knobs.tokens.min(most.max(1))
 }
 
 /// `{"ok":true}`.
@@ -241,19 +275,19 @@ pub fn reply(status: u16, body: &Value) -> Response<Bytes> {
 
 /// A refusal that says why in `x-reject-reason`.
 pub fn refuse(status: StatusCode, reason: &'static str) -> Response<Bytes> {
-    let mut response = reply(status.as_u16(), &json!({"error": reason}));
+    with_reason(reply(status.as_u16(), &json!({"error": reason})), reason)
+}
+
+/// The same answer as a refusal that says why.
+fn with_reason<T>(mut response: Response<T>, reason: &'static str) -> Response<T> {
     response.headers_mut().insert("x-reject-reason", http::HeaderValue::from_static(reason));
     response
 }
 
 /// The same answer with a content type.
-pub fn with_type(mut response: Response<Bytes>, kind: &'static str) -> Response<Bytes> {
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+pub fn with_type<T>(mut response: Response<T>, kind: &'static str) -> Response<T> {
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response
-}
-
-fn no_session() -> Response<Bytes> {
-    reply(404, &json!({"detail": "no such session"}))
 }
 
 /// Whole seconds for `Retry-After`, rounded up.
@@ -263,128 +297,59 @@ pub fn retry_after_seconds(after: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
-    use super::*;
+    use super::{testing::Client, *};
     use crate::model::{clock::mono, units::parse_rate};
 
-    struct Client {
-        backend: Backend,
-        knobs: Knobs,
-        ids: Cell<u32>,
-    }
-
-    impl Client {
-        fn new() -> Self {
-            Self { backend: Backend::default(), knobs: Knobs::default(), ids: Cell::new(0) }
+    #[test]
+    fn error_shares_are_exact_and_do_not_hide_each_other() {
+        let mut chance = Chance::default();
+        let errors = [(500, 0.2), (503, 0.2), (404, 0.01)].into();
+        let mut counts = HashMap::new();
+        for _ in 0..1003 {
+            *counts.entry(chance.error(&std::collections::BTreeMap::<u16, f64>::clone(&errors))).or_insert(0) += 1;
         }
-
-        fn send(&mut self, method: &Method, path: &str, json: &Value) -> (u16, Value, Option<String>) {
-            let id = || {
-                self.ids.set(self.ids.get() + 1);
-                format!("{:08x}-id", self.ids.get())
-            };
-            let call = Call { method, path, json, wall: jiff::Timestamp::UNIX_EPOCH, id: &id };
-            let response = self.backend.work(&call, &self.knobs);
-            let cache = response.headers().get("x-cache").map(|value| value.to_str().expect("text").to_owned());
-            let body = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
-            (response.status().as_u16(), body, cache)
-        }
-    }
-
-    #[test]
-    fn the_pool_refuses_the_eleventh_until_one_is_freed() {
-        let mut client = Client::new();
-        let ids: Vec<Value> =
-            (0..10).map(|_| client.send(&Method::POST, "/conversations", &Value::Null).1["id"].clone()).collect();
-        assert_eq!(client.send(&Method::POST, "/conversations", &Value::Null).0, 429);
-        let first = format!("/conversations/{}", ids[0].as_str().expect("an id"));
-        assert_eq!(client.send(&Method::DELETE, &first, &Value::Null).0, 200);
-        assert_eq!(client.send(&Method::DELETE, &first, &Value::Null).0, 404);
-        assert_eq!(client.send(&Method::POST, "/conversations", &Value::Null).0, 201);
-        assert_eq!(client.send(&Method::GET, "/conversations", &Value::Null).1["active"], 10);
-    }
-
-    #[test]
-    fn a_session_from_process_to_report() {
-        let mut client = Client::new();
-        let id = client.send(&Method::POST, "/process", &Value::Null).1["session_id"].clone();
-        let text = id.as_str().expect("an id");
-        let mut stage =
-            |stage: &str| client.send(&Method::POST, "/validate", &json!({"session_id": id, "stage": stage})).0;
-        assert_eq!((stage("summary"), stage("nonsense")), (200, 422));
-        let path = format!("/session/{text}/status");
-        let polls: Vec<Value> =
-            (0..3).map(|_| client.send(&Method::GET, &path, &Value::Null).1["status"].clone()).collect();
-        assert_eq!(polls, ["processing", "processing", "done"]);
-        let report = client.send(&Method::GET, &format!("/fir/{text}"), &Value::Null).1;
-        assert_eq!(report["fir_number"], "FIR-00000001d");
-        assert_eq!(client.send(&Method::GET, "/fir/unknown", &Value::Null).0, 404);
-    }
-
-    #[test]
-    fn messages_are_cached_by_conversation_and_say_whose_they_are() {
-        let mut client = Client::new();
-        let mut say = |text: &str| {
-            let (status, body, cache) =
-                client.send(&Method::POST, "/v1/messages", &json!({"messages": [{"content": text}]}));
-            (status, body["content"][0]["text"].as_str().expect("text").to_owned(), cache.expect("x-cache"))
-        };
-        assert_eq!(say("Agent 1 request 1"), (200, "You said: Agent 1 request 1".to_owned(), "MISS".to_owned()));
-        assert_eq!(say("Agent 1 request 2").2, "HIT");
-        assert_eq!(say("Agent 2 request 1").2, "MISS");
-    }
-
-    #[test]
-    fn generate_answers_as_ollama_does() {
-        let mut client = Client::new();
-        let (_, body, _) =
-            client.send(&Method::POST, "/api/generate", &json!({"model": "llama2", "prompt": "Hi", "stream": false}));
-        insta::assert_json_snapshot!(body, @r#"
-        {
-          "model": "llama2",
-          "created_at": "1970-01-01T00:00:00Z",
-          "response": "Practice makes perfect: Hi",
-          "done": true,
-          "done_reason": "stop",
-          "prompt_eval_count": 1,
-          "eval_count": 3
-        }
-        "#);
-        assert_eq!(client.send(&Method::GET, "/anything/else", &Value::Null).1, json!({"ok": true}));
-    }
-
-    #[test]
-    fn failing_shares_are_exact() {
-        let check = |share: f64, of: u64, expected: u64| {
-            let mut backend = Backend::default();
-            assert_eq!((0..of).filter(|_| backend.fails(share)).count() as u64, expected, "{share} of {of}");
-        };
-        check(0.0, 100, 0);
-        check(0.2, 100, 20);
-        check(0.29, 100, 29);
-        check(0.5, 5, 2);
-        check(1.0, 100, 100);
+        assert_eq!((counts[&Some(500)], counts[&Some(503)], counts[&Some(404)]), (200, 200, 10));
     }
 
     #[test]
     fn the_rate_limit_is_a_full_bucket_of_one_second() {
-        let mut backend = Backend::default();
+        let mut chance = Chance::default();
         let start = mono();
         let rate = parse_rate("5/s").expect("a rate");
-        let mut above = |ms: u64| backend.above_rate(rate, start + Duration::from_millis(ms));
+        let mut above = |ms: u64| chance.above_rate(rate, start + Duration::from_millis(ms));
         assert_eq!((0..7).map(|_| above(0)).collect::<Vec<_>>(), [false, false, false, false, false, true, true]);
         assert!(!above(201));
         assert!(above(202));
     }
 
     #[test]
-    fn memory_leaks_with_each_request_served() {
+    fn memory_leaks_with_requests_and_with_time() {
         let mut client = Client::new();
         client.knobs.memory = 1000;
         client.knobs.leak_per_request = 7;
-        client.send(&Method::GET, "/", &Value::Null);
-        client.send(&Method::GET, "/", &Value::Null);
-        assert_eq!(client.backend.memory(&client.knobs), 1014);
+        client.knobs.leak_per_minute = 60;
+        client.get("/");
+        client.get("/");
+        let start = mono();
+        let mut at = |seconds| client.backend.memory(&client.knobs, start + Duration::from_secs(seconds));
+        assert_eq!([at(0), at(1), at(61)], [1014, 1015, 1075]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut few = Remembered::<u8, 2>::default();
+        let ids = [1, 2, 3].map(Uuid::from_u128);
+        for (n, id) in ids.iter().enumerate() {
+            few.add(*id, n as u8);
+        }
+        assert!(few.get(&ids[0].to_string()).is_none());
+        assert_eq!((few.get(&ids[2].to_string()).map(|(_, n)| *n), few.len()), (Some(2), 2));
+    }
+
+    #[test]
+    fn what_is_known_to_none_is_ok() {
+        let mut client = Client::new();
+        assert_eq!(client.get("/anything/else"), (200, json!({"ok": true})));
+        assert_eq!(client.get("/").0, 200);
     }
 }

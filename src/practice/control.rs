@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    backend::{Backend, reply},
+    backend::{reply, with_type},
     knobs::{KnobError, Knobs},
     log::MAX_REQUESTS,
     respond::Shared,
+    stream::MAX_STREAMS,
 };
 use crate::model::clock::mono;
 
@@ -31,24 +33,28 @@ pub(super) fn answer(
                 Err(error) => reply(400, &json!({"error": error.to_string()})),
             },
         },
-        ("GET", "/practice/log") => {
-            let last = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("last=")));
-            match last.map_or(Ok(MAX_REQUESTS), str::parse) {
-                Err(_) => reply(400, &json!({"error": "last is a number of requests, such as ?last=100"})),
-                Ok(last) => {
-                    let log = shared.board().log.snapshot(last);
-                    reply(200, &serde_json::to_value(&log).expect("a log is plain values"))
-                }
-            }
-        }
+        ("GET", "/practice/log") => last(query, MAX_REQUESTS, |last| shared.board().log.snapshot(last)),
+        ("GET", "/practice/streams") => last(query, MAX_STREAMS, |last| shared.board().streams.snapshot(last)),
         ("POST", "/practice/reset") => {
             reset(shared);
             reply(200, &json!({"status": "reset"}))
         }
         _ => reply(
             404,
-            &json!({"error": "there are GET and POST /practice, GET /practice/log?last=N and POST /practice/reset"}),
+            &json!({"error": "there are GET and POST /practice, GET /practice/log?last=N, GET /practice/streams?last=N and POST /practice/reset"}),
         ),
+    }
+}
+
+/// A log with its latest entries, as many as `?last=` says.
+fn last<T: Serialize>(query: Option<&str>, all: usize, snapshot: impl FnOnce(usize) -> T) -> Response<Bytes> {
+    let last = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("last=")));
+    match last.map_or(Ok(all), str::parse) {
+        Err(_) => reply(400, &json!({"error": "last is a number of entries, such as ?last=100"})),
+        Ok(last) => {
+            let text = serde_json::to_vec(&snapshot(last)).expect("a log is plain values");
+            with_type(Response::new(Bytes::from(text)), "application/json")
+        }
     }
 }
 
@@ -56,6 +62,8 @@ pub(super) fn answer(
 pub(super) fn patch(shared: &Arc<Shared>, change: &Value) -> Result<Knobs, KnobError> {
     let live = shared.live.load_full();
     let knobs = live.knobs.patched(change)?;
+    // What has leaked so far leaked at the old rate.
+    shared.board().backend.settle(&live.knobs, mono());
     shared.live.store(Arc::new(live.patched(change, knobs.clone(), mono())));
     shared.limits_changed();
     Ok(knobs)
@@ -66,7 +74,9 @@ pub(super) fn reset(shared: &Shared) {
     let mut board = shared.board();
     board.log.clear();
     board.gate.reset();
-    board.backend = Backend::default();
+    board.streams.clear();
+    board.backend.reset();
+    board.backend.settle(&shared.live.load().knobs, mono());
 }
 
 fn knobs_reply(knobs: &Knobs) -> Response<Bytes> {

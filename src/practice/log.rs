@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::fault::Fault;
 use crate::model::Name;
 
 /// Requests kept one by one; older ones stay in the counts.
@@ -26,10 +27,16 @@ pub struct Log {
     pub unanswered: u64,
     /// Answers by status.
     pub by_status: BTreeMap<u16, u64>,
+    /// Requests by the fault they met, whether they had an answer or not.
+    pub by_fault: BTreeMap<Fault, u64>,
     /// The same by path; ids in the endpoints' own paths are written `{id}`.
     pub by_path: BTreeMap<Name, PathLog>,
     /// The most requests received and not yet answered at one time.
     pub max_concurrent: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Of them, those reset at once (`accept_resets`).
+    pub connections_reset: u64,
     /// Requests counted above that are no longer in `requests`.
     pub dropped: u64,
     /// The latest requests, in the order in which they were received.
@@ -43,8 +50,13 @@ pub struct PathLog {
     pub received: u64,
     /// Requests answered.
     pub answered: u64,
+    /// Requests that will get no answer.
+    pub unanswered: u64,
     /// Answers by status.
     pub by_status: BTreeMap<u16, u64>,
+    /// Requests by the fault they met.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_fault: BTreeMap<Fault, u64>,
 }
 
 /// One request.
@@ -110,12 +122,27 @@ impl Recorder {
         }
     }
 
-    /// Counts that request `seq` will have no answer.
-    pub fn gone(&mut self, seq: u64) {
+    /// Counts that request `seq`, whose path is counted under `path`, will have no answer.
+    pub fn gone(&mut self, seq: u64, path: &Name) {
         if seq > self.cleared {
             self.concurrent -= 1;
             self.counts.unanswered += 1;
+            self.paths.entry(path.clone()).or_default().unanswered += 1;
         }
+    }
+
+    /// Counts that request `seq` meets a fault.
+    pub fn faulted(&mut self, seq: u64, path: &Name, fault: Fault) {
+        if seq > self.cleared {
+            *self.counts.by_fault.entry(fault).or_default() += 1;
+            *self.paths.entry(path.clone()).or_default().by_fault.entry(fault).or_default() += 1;
+        }
+    }
+
+    /// Counts a connection.
+    pub fn connected(&mut self, reset: bool) {
+        self.counts.connections += 1;
+        self.counts.connections_reset += u64::from(reset);
     }
 
     /// Forgets everything received so far, what is in flight included.
@@ -143,6 +170,15 @@ impl Recorder {
         &self.counts.by_status
     }
 
+    /// Answers to paths that begin so, and those of them with a status of 400 or more.
+    pub fn under(&self, prefix: &str) -> (u64, u64) {
+        let paths = self.paths.iter().filter(|(name, _)| name.starts_with(prefix));
+        let statuses = paths.flat_map(|(_, counts)| &counts.by_status);
+        statuses.fold((0, 0), |(all, errors), (status, count)| {
+            (all + count, errors + if *status >= 400 { *count } else { 0 })
+        })
+    }
+
     fn name(&self, path: &str) -> Name {
         let label = label(path);
         match self.paths.get_key_value(label) {
@@ -155,14 +191,18 @@ impl Recorder {
 
 /// The path with the ids of the target's own endpoints taken out.
 fn label(path: &str) -> &str {
-    if path.starts_with("/session/") && path.ends_with("/status") {
-        "/session/{id}/status"
-    } else if path.starts_with("/fir/") {
-        "/fir/{id}"
-    } else if path.starts_with("/conversations/") {
-        "/conversations/{id}"
-    } else {
-        path
+    let mut parts = path.trim_start_matches('/').splitn(5, '/');
+    let mut next = || parts.next().unwrap_or_default();
+    match [next(), next(), next(), next(), next()] {
+        ["session", _, "status", "", ""] => "/session/{id}/status",
+        ["fir", id, "", "", ""] if !id.is_empty() => "/fir/{id}",
+        ["conversations", id, "", "", ""] if !id.is_empty() => "/conversations/{id}",
+        ["conversations", _, "turns", "", ""] => "/conversations/{id}/turns",
+        ["api", "conversations", id, "", ""] if !id.is_empty() => "/api/conversations/{id}",
+        ["api", "conversations", _, "messages", ""] => "/api/conversations/{id}/messages",
+        ["api", "v1", "conversations", id, ""] if !id.is_empty() => "/api/v1/conversations/{id}",
+        ["api", "v1", "conversations", _, "messages"] => "/api/v1/conversations/{id}/messages",
+        _ => path,
     }
 }
 
@@ -186,7 +226,9 @@ mod tests {
         let (c, _) = log.received("/a", at(3));
         log.answered(b, &status, 404, at(4));
         log.answered(a, &name, 200, at(5));
-        log.gone(c);
+        log.faulted(c, &name, Fault::ResetRequestHead);
+        log.gone(c, &name);
+        log.connected(true);
         let seen = log.snapshot(usize::MAX);
         insta::assert_json_snapshot!(seen, @r#"
         {
@@ -197,23 +239,33 @@ mod tests {
             "200": 1,
             "404": 1
           },
+          "by_fault": {
+            "reset_request_head": 1
+          },
           "by_path": {
             "/a": {
               "received": 2,
               "answered": 1,
+              "unanswered": 1,
               "by_status": {
                 "200": 1
+              },
+              "by_fault": {
+                "reset_request_head": 1
               }
             },
             "/session/{id}/status": {
               "received": 1,
               "answered": 1,
+              "unanswered": 0,
               "by_status": {
                 "404": 1
               }
             }
           },
           "max_concurrent": 3,
+          "connections": 1,
+          "connections_reset": 1,
           "dropped": 0,
           "requests": [
             {
@@ -242,6 +294,19 @@ mod tests {
         "#);
         assert_eq!(log.snapshot(1).requests, seen.requests[2..]);
         assert_eq!(log.snapshot(1).dropped, 2);
+    }
+
+    #[test]
+    fn ids_are_taken_out_of_known_paths() {
+        let check = |path: &str, expected: &str| assert_eq!(label(path), expected);
+        check("/conversations/7", "/conversations/{id}");
+        check("/conversations/7/turns", "/conversations/{id}/turns");
+        check("/conversations", "/conversations");
+        check("/conversations/", "/conversations/");
+        check("/api/v1/conversations/7/messages", "/api/v1/conversations/{id}/messages");
+        check("/api/conversations/7", "/api/conversations/{id}");
+        check("/api/conversations/7/other", "/api/conversations/7/other");
+        check("/fir/7", "/fir/{id}");
     }
 
     #[test]

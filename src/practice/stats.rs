@@ -1,18 +1,19 @@
 //! What the back ends say about themselves: health, queue, memory and Prometheus text. Read by probes and target
 //! stats; never queued or delayed, since a page about the overload must answer in the overload.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, request};
 use serde_json::{Value, json};
 
 use super::{
     backend::{reply, with_type},
     gate::Limits,
     knobs::Knobs,
-    respond::Board,
+    respond::{Board, Shared},
 };
+use crate::model::clock::mono;
 
 const GB: f64 = 1e9;
 
@@ -21,29 +22,63 @@ pub(super) fn limits(knobs: &Knobs) -> Limits {
     Limits { parallel: knobs.parallel_limit, queue: knobs.queue_limit }
 }
 
-/// `/health`.
-pub(super) fn health(board: &Board, knobs: &Knobs) -> Response<Bytes> {
+/// Answers a request for one of the pages about the target.
+pub(super) fn answer(shared: &Arc<Shared>, knobs: &Knobs, head: &request::Parts, json: &Value) -> Response<Bytes> {
+    match (head.method.as_str(), head.uri.path()) {
+        ("GET", "/queue/stats") => queue(&shared.board(), knobs, head.uri.query()),
+        ("GET", "/queue/memory") => memory(&mut shared.board(), knobs),
+        ("GET", "/pool/stats") => {
+            let stats = shared.board().backend.cache.stats(knobs);
+            reply(200, &serde_json::to_value(stats).expect("plain values"))
+        }
+        ("GET", "/metrics") => metrics(&mut shared.board(), knobs),
+        ("POST", "/admin/queue/update") => {
+            let response = update_queue(&mut shared.board(), knobs, json);
+            shared.limits_changed();
+            response
+        }
+        ("POST", "/admin/cache/reset") => {
+            shared.board().backend.cache.clear();
+            reply(200, &json!({"status": "reset"}))
+        }
+        (_, path) if path.starts_with("/admin/") => {
+            reply(404, &json!({"error": "there are POST /admin/queue/update and POST /admin/cache/reset"}))
+        }
+        _ => reply(405, &json!({"error": "method not allowed"})),
+    }
+}
+
+/// `/health`, with the fields of the queue and those of the workflow.
+pub(super) fn health(board: &mut Board, knobs: &Knobs) -> Response<Bytes> {
+    let models = board.gate.stats(limits(knobs), None).len();
+    let (status, helper) = if knobs.degraded { ("degraded", "unhealthy") } else { ("healthy", "healthy") };
     reply(
         200,
         &json!({
-            "status": "healthy",
+            "status": status,
+            "model_server": {"status": "healthy"},
+            "asr_ocr_server": {"status": helper},
+            "database": "connected",
             "concurrency": {
                 "default_parallel": knobs.parallel_limit,
                 "default_queue_limit": knobs.queue_limit,
-                "total_models": board.gate.stats(limits(knobs), None).len(),
+                "total_models": models,
                 "memory": memory_json(board, knobs),
+                "max_concurrent_requests": 15,
+                "max_concurrent_model_calls": 10,
+                "http_pool_size": 20,
             }
         }),
     )
 }
 
 /// `/queue/memory`; GB are 10⁹ bytes.
-pub(super) fn memory(board: &Board, knobs: &Knobs) -> Response<Bytes> {
+fn memory(board: &mut Board, knobs: &Knobs) -> Response<Bytes> {
     reply(200, &memory_json(board, knobs))
 }
 
-fn memory_json(board: &Board, knobs: &Knobs) -> Value {
-    let used = board.backend.memory(knobs);
+fn memory_json(board: &mut Board, knobs: &Knobs) -> Value {
+    let used = board.backend.memory(knobs, mono());
     json!({
         "total_gb": knobs.memory_total as f64 / GB,
         "available_gb": knobs.memory_total.saturating_sub(used) as f64 / GB,
@@ -54,7 +89,7 @@ fn memory_json(board: &Board, knobs: &Knobs) -> Value {
 }
 
 /// `/queue/stats`, of all models or of the one in `?model=`.
-pub(super) fn queue(board: &Board, knobs: &Knobs, query: Option<&str>) -> Response<Bytes> {
+fn queue(board: &Board, knobs: &Knobs, query: Option<&str>) -> Response<Bytes> {
     let only = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
     reply(
         200,
@@ -67,7 +102,7 @@ pub(super) fn queue(board: &Board, knobs: &Knobs, query: Option<&str>) -> Respon
 }
 
 /// `POST /admin/queue/update`: limits of one model.
-pub(super) fn update_queue(board: &mut Board, knobs: &Knobs, body: &Value) -> Response<Bytes> {
+fn update_queue(board: &mut Board, knobs: &Knobs, body: &Value) -> Response<Bytes> {
     const HELP: &str = r#"write {"model": "llama2", "parallel_limit": 4, "queue_limit": 512}"#;
     let known = ["model", "parallel_limit", "queue_limit"];
     let strict = body.as_object().is_some_and(|object| object.keys().all(|key| known.contains(&key.as_str())));
@@ -86,7 +121,7 @@ pub(super) fn update_queue(board: &mut Board, knobs: &Knobs, body: &Value) -> Re
 }
 
 /// `/metrics` in Prometheus text format.
-pub(super) fn metrics(board: &Board, knobs: &Knobs) -> Response<Bytes> {
+fn metrics(board: &mut Board, knobs: &Knobs) -> Response<Bytes> {
     let mut text = String::with_capacity(1024);
     let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -95,11 +130,29 @@ pub(super) fn metrics(board: &Board, knobs: &Knobs) -> Response<Bytes> {
         }
     };
     let one = |value: f64| [(String::new(), value)];
-    let memory = board.backend.memory(knobs) as f64;
+    let memory = board.backend.memory(knobs, mono()) as f64;
     family("process_resident_memory_bytes", "gauge", "Memory, as the knobs say.", &one(memory));
+    let application = [("{component=\"application\"}".to_owned(), memory)];
+    family("gremlinsai_memory_usage_bytes", "gauge", "The same, under the chat API's name.", &application);
+    let chats = board.backend.gremlins.conversations() as f64;
+    family("gremlinsai_active_conversations", "gauge", "Conversations the chat API remembers.", &one(chats));
+    let (requests, errors) = board.log.under("/api/");
+    family("gremlinsai_api_requests_total", "counter", "Requests under /api answered.", &one(requests as f64));
+    family(
+        "gremlinsai_api_errors_total",
+        "counter",
+        "Of them, those with a status of 400 or more.",
+        &one(errors as f64),
+    );
+    let pool = board.backend.cache.stats(knobs);
+    let used = pool.utilization_percent / 100.0;
+    family("practice_pool_utilization_ratio", "gauge", "Blocks of the pool that are taken, of 1.", &one(used));
+    let looked_up = [("HIT", pool.cache_hits), ("MISS", pool.cache_misses)]
+        .map(|(result, count)| (format!("{{result=\"{result}\"}}"), count as f64));
+    family("practice_cache_requests_total", "counter", "Requests by what the cache knew.", &looked_up);
     let active = board.log.concurrent() as f64;
     family("practice_requests_in_flight", "gauge", "Requests received and not yet answered.", &one(active));
-    let open = board.backend.conversations() as f64;
+    let open = board.backend.matrixbot.active() as f64;
     family("practice_conversations_open", "gauge", "Conversations open.", &one(open));
     let by_status: Vec<_> = board
         .log

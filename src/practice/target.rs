@@ -1,36 +1,27 @@
 //! The practice target: connections in, answers out.
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use hyper::{
-    body::{Body, Frame, SizeHint},
-    server::conn::http1,
-    service::service_fn,
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
 };
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::Sleep,
 };
 
 use super::{
     control,
     knobs::{KnobError, Knobs, Live, MAX_CONNECTIONS},
     log::{Log, MAX_REQUESTS},
-    respond::{Shared, respond},
+    respond::{Peer, Shared, respond},
+    stream::{MAX_STREAMS, StreamLog},
+    wire::{Line, Wire},
 };
 use crate::model::clock::mono;
 
@@ -71,7 +62,9 @@ impl Target {
     /// Replaces all knobs (but `listen`); stalls are counted from now.
     pub fn set(&self, knobs: Knobs) -> Result<(), KnobError> {
         let mut knobs = knobs.checked()?;
-        knobs.listen = self.addr;
+        let live = self.shared.live.load_full();
+        (knobs.listen, knobs.open_control) = (self.addr, live.knobs.open_control);
+        self.shared.board().backend.settle(&live.knobs, mono());
         self.shared.live.store(Arc::new(Live::new(knobs, mono())));
         self.shared.limits_changed();
         Ok(())
@@ -85,6 +78,11 @@ impl Target {
     /// What it saw so far, by its own count.
     pub fn log(&self) -> Log {
         self.shared.board().log.snapshot(MAX_REQUESTS)
+    }
+
+    /// The streams it sent so far, by its own clock.
+    pub fn streams(&self) -> StreamLog {
+        self.shared.board().streams.snapshot(MAX_STREAMS)
     }
 
     /// Forgets counts, sessions, conversations and the leak; knobs stay.
@@ -113,7 +111,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
             () = &mut stop => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if room => match accepted {
-                Ok((stream, _)) => { connections.spawn(serve(stream, shared.clone())); }
+                Ok((stream, peer)) => {
+                    let reset = shared.live.load().resets_connection();
+                    shared.board().log.connected(reset);
+                    if reset {
+                        // Without lingering, the close is an RST.
+                        let _ = stream.set_zero_linger();
+                    } else {
+                        connections.spawn(serve(stream, peer, shared.clone()));
+                    }
+                }
                 // Out of file descriptors: those that are open must end first.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
@@ -123,65 +130,21 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+/// Serves HTTP/1.1, and HTTP/2 to those who begin with its preface.
+async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     // Without it each answer on a kept connection could wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let shared = shared.clone();
-        Box::pin(async move {
-            let drip = shared.live.load().knobs.drip;
-            respond(shared, request).await.map(|response| response.map(|bytes| Answer::new(bytes, drip)))
-        })
-    });
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
-    if ended.is_err_and(|error| error.is_user()) {
-        // The one error of our service is a wanted reset: without lingering, the close is an RST.
-        let stream = connection.into_parts().io.into_inner();
-        let _ = stream.set_zero_linger();
-    }
-}
-
-/// A body sent at once, or in ten pieces with a pause before each.
-struct Answer {
-    rest: Bytes,
-    piece: usize,
-    drip: Option<(Duration, Pin<Box<Sleep>>)>,
-}
-
-impl Answer {
-    fn new(bytes: Bytes, drip: Option<Duration>) -> Self {
-        let piece = bytes.len().div_ceil(10).max(1);
-        Self { rest: bytes, piece, drip: drip.map(|every| (every, Box::pin(tokio::time::sleep(every)))) }
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
+    let line = Arc::new(Line::default());
+    let peer = Peer { line: line.clone(), local: peer.ip().to_canonical().is_loopback() };
+    let service = service_fn(|request| Box::pin(respond(shared.clone(), peer.clone(), request)));
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(Wire::new(stream, line.clone())), service));
+    loop {
+        tokio::select! {
+            biased;
+            // Dropping the connection drops its socket, which plays the cut.
+            cut = line.told() => if cut { return } else { connection.as_mut().graceful_shutdown() },
+            _ = connection.as_mut() => return,
         }
-        let Some((every, sleep)) = &mut self.drip else {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
-        };
-        ready!(sleep.as_mut().poll(context));
-        let next = sleep.deadline() + *every;
-        sleep.as_mut().reset(next);
-        let piece = self.piece.min(self.rest.len());
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
     }
 }

@@ -126,6 +126,10 @@ async fn help_says_what_there_is() {
       demo     See it all work on this machine in one minute: target, load, alert, mail, page. Needs
                nothing else
       check    Check a configuration: every problem at once, with its place and what to write instead
+      hit      Load one URL now, without a configuration: one request with its timings, or -n, -c, -z,
+               --rate
+      init     Write a plimsoll.yaml to begin with: a health probe, a small load, and mail when
+               something is wrong
       run      Run scenarios now and print what they came to
       daemon   Run all scenarios on their schedules, serve the page, send the mails. For months
       trigger  Run a scenario now in the running daemon, so that a fix resolves its alert at once

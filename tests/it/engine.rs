@@ -5,6 +5,8 @@
 
 mod connections;
 mod flow;
+mod gzip;
+mod h2;
 mod ledger;
 mod open_model;
 mod probes;

@@ -8,6 +8,7 @@ mod deploy;
 mod docs;
 mod e2e;
 mod engine;
+mod hit;
 mod kill;
 mod limits;
 mod practice;

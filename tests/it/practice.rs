@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, http, wait_until};
 
+mod backends;
+mod faults;
+
 async fn start(change: Value) -> Target {
     let target = target::start(Knobs::ephemeral()).await.expect("a free port");
     target.patch(&change).expect("known knobs");

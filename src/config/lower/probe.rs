@@ -23,6 +23,7 @@ pub(super) fn keys(raw: &raw::Step) -> impl Iterator<Item = &'static str> + use<
 pub(super) fn ok(spec: &ProbeSpec) -> OkStatus {
     match spec {
         ProbeSpec::WebSocket { .. } => OkStatus::Of(vec![StatusMatch { first: 101, last: 101 }]),
+        ProbeSpec::Grpc { .. } => OkStatus::Of(vec![StatusMatch { first: 200, last: 200 }]),
         _ => OkStatus::Any,
     }
 }

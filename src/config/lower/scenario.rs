@@ -5,7 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{At, Lower, json_of, schedule::known_zone, target::Targets, threshold::Measured};
+use super::{
+    At, Lower,
+    group::{Common, lengths},
+    json_of,
+    load::{length, length_of},
+    schedule::known_zone,
+    target::Targets,
+    threshold::{Measured, Nature},
+};
 use crate::{
     config::{
         check::short,
@@ -13,9 +21,10 @@ use crate::{
         tree::{Node, Value},
     },
     model::{
-        labels::Labels,
-        scenario::{Arrangement, Constants, Group, Intent, Repeat, Scenario, Step, Target, Task},
+        expr::Threshold,
+        scenario::{Arrangement, Constants, Executor, Group, Intent, Repeat, Scenario, Step, Target},
         settings::{DaemonSettings, Policy},
+        units,
     },
 };
 
@@ -90,34 +99,31 @@ impl Lower<'_> {
         let mut captures = Vec::new();
         let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
         let mut of_hooks = captures.clone();
-        let steps = self.steps(&at.key("steps"), &raw.steps, &mut captures);
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
-        let default = target.as_ref().map_or(Duration::ZERO, |target| target.http.timeout);
-        let longest = steps.iter().map(|step| step.timeout.unwrap_or(default)).max().unwrap_or(default);
-        let load = self.load(&at.key("load"), &raw.load, target.as_deref(), longest, policy);
-        let measured = Measured {
-            target: target.as_deref(),
-            steps: steps.iter().map(|step| step.name.clone()).collect(),
-            certificate: steps.iter().any(Step::shows_certificate),
-        };
-        let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), &load, overload, &measured);
-        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), &load, &measured);
+        let measured = Measured { target: target.as_deref(), steps: Vec::new(), certificate: false };
+        let sustain = self.sustain(at, raw, &measured);
+        let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
+        let (groups, arrangement) = self.groups(&common);
+        let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
+        self.length_within(at, raw, &groups, arrangement, repeat, policy);
+        let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
+        let steps = groups.iter().flat_map(|group| group.steps()).map(|step| step.name.clone()).collect();
+        let certificate = groups.iter().flat_map(|group| group.steps()).any(Step::shows_certificate);
+        let measured = Measured { target: target.as_deref(), steps, certificate };
+        let nature = Nature::of(&groups, overload);
+        let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, &measured);
+        let load = groups.first().map(|group| &group.load);
+        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), load, &measured);
+        let require = self.require(&at.key("require"), raw.require.as_ref(), &measured);
         let target = target?;
         let mut constants = (*self.constants.0).clone();
         constants.insert("target".into(), json!({"name": &*target.name, "base_url": target.base.to_string()}));
         let constants = Constants(Arc::new(constants));
         let config_hash = self.hash_of(at, &target);
         let seed = Sha256::digest(name.as_bytes());
-        let task = Task { name: "".into(), weight: 1, needs: Vec::new(), steps };
-        let group = Group {
-            labels: Labels::default(),
-            load,
-            tasks: vec![task],
-            think: None,
-            on_start: Vec::new(),
-            on_stop: Vec::new(),
-            cookies: false,
-        };
+        if groups.is_empty() {
+            return None;
+        }
         Some(Scenario {
             name: name.into(),
             description: raw.description.clone(),
@@ -126,11 +132,11 @@ impl Lower<'_> {
             target,
             intent: if overload { Intent::Overload } else { Intent::Normal },
             schedule,
-            groups: vec![Arc::new(group)],
-            arrangement: Arrangement::default(),
-            repeat: Repeat::default(),
-            warmup: Duration::ZERO,
-            require: Vec::new(),
+            groups,
+            arrangement,
+            repeat,
+            warmup,
+            require,
             before,
             after,
             data: BTreeMap::new(),
@@ -140,6 +146,82 @@ impl Lower<'_> {
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
+    }
+
+    fn repeat(&mut self, at: &At, raw: Option<&raw::Repeat>) -> Repeat {
+        let Some(raw) = raw else { return Repeat::default() };
+        let pause = self.duration(&at.key("pause"), raw.pause.as_ref(), Duration::ZERO, Duration::ZERO);
+        Repeat { times: raw.times, pause }
+    }
+
+    /// Whether all of it together is longer than the policy allows; a single load that is has been noted.
+    fn length_within(
+        &mut self,
+        at: &At,
+        raw: &raw::Scenario,
+        groups: &[Arc<Group>],
+        arrangement: Arrangement,
+        repeat: Repeat,
+        policy: &Policy,
+    ) {
+        let lengths = lengths(groups);
+        let total = length(&lengths, arrangement, repeat);
+        let alone = groups.len() == 1 && repeat.times == 1;
+        let counted = groups.iter().all(|group| {
+            matches!(
+                group.load.executor,
+                Executor::RampingVus { .. }
+                    | Executor::RampingArrivalRate { .. }
+                    | Executor::SteppedVus { .. }
+                    | Executor::Users { .. }
+                    | Executor::Burst { .. }
+            )
+        });
+        if total <= policy.max_duration || lengths.iter().any(|one| *one > policy.max_duration && !counted) {
+            return;
+        }
+        let key = if raw.repeat.is_some() {
+            "repeat"
+        } else if raw.phases.is_some() {
+            "phases"
+        } else if raw.users.is_some() {
+            "users"
+        } else {
+            "load"
+        };
+        let (total, most) = (total.as_secs_f64(), policy.max_duration.as_secs_f64());
+        let (total, most) = (units::human_seconds(total), units::human_seconds(most));
+        let whole = if alone { "it" } else { "all of it together" };
+        self.key_error(
+            &at.key(key),
+            format!("{whole} takes {total}, which is above the policy's {most}"),
+            "write a shorter run, or a longer `policy: {max_duration: …}` if you may",
+        );
+    }
+
+    fn warmup(&mut self, at: &At, raw: Option<&raw::DurationText>, groups: &[Arc<Group>]) -> Duration {
+        let warmup = self.duration(at, raw, Duration::ZERO, Duration::ZERO);
+        let shortest = groups.iter().map(|group| length_of(group)).filter(|length| !length.is_zero()).max();
+        if raw.is_some() && shortest.is_some_and(|length| warmup >= length) {
+            let help = "write a shorter `warmup`, or a longer load";
+            self.error(at, "nothing is judged: the warm-up is as long as the load", help);
+        }
+        warmup
+    }
+
+    /// `sustain`, which belongs to the executor `search`.
+    fn sustain(&mut self, at: &At, raw: &raw::Scenario, measured: &Measured<'_>) -> Vec<Threshold> {
+        let search = raw.load.as_ref().is_some_and(|load| load.executor == raw::ExecutorWord::Search);
+        let there = raw.sustain.is_some() || self.node(&at.key("sustain")).is_some();
+        if search && !there {
+            let help = "write `sustain: [rate(ok) >= 95%, p95(latency) < 2s]`";
+            self.error(&at.key("load").key("executor"), "`sustain` is missing: when is a load too high?", help);
+        }
+        if !search && there {
+            let help = "write `load: {executor: search, start: 5/s}`, or `thresholds:`";
+            self.key_error(&at.key("sustain"), "`sustain` belongs to the executor search", help);
+        }
+        self.whole_run(&at.key("sustain"), raw.sustain.as_ref(), measured)
     }
 
     fn identifier_or_dash(&mut self, at: &At, label: &str) {

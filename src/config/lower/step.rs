@@ -79,7 +79,7 @@ impl Lower<'_> {
         }
     }
 
-    fn step(&mut self, at: &At, raw: &raw::Step, scope: Scope<'_>) -> Option<Step> {
+    pub(super) fn step(&mut self, at: &At, raw: &raw::Step, scope: Scope<'_>) -> Option<Step> {
         let base = match &raw.request {
             Some(name) => Some(self.named(&at.key("request"), name)?),
             None => None,

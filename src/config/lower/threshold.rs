@@ -1,6 +1,6 @@
 //! `thresholds` and `valid_if`: conditions on a run, the implicit ones added.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{At, Lower};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         expr::{Dimension, Measure, Metric, Pattern, Threshold},
         outcome::Outcome,
         run::Severity,
-        scenario::{Executor, Load, Target},
+        scenario::{Executor, Group, Load, Target},
         units::Unit,
     },
 };
@@ -29,12 +29,10 @@ impl Lower<'_> {
         &mut self,
         at: &At,
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
-        load: &Load,
-        overload: bool,
+        Nature { probe, overload }: Nature,
         measured: &Measured<'_>,
     ) -> Vec<Threshold> {
         let mut thresholds = self.written(at, raw, measured);
-        let probe = matches!(load.executor, Executor::Probe { .. });
         if !overload && thresholds.iter().any(Threshold::names_outcome) && !thresholds.iter().any(limits_failures) {
             let message = "nothing here limits failures: a threshold on `rejected` lifts the default on `ok`";
             self.warning(at, message, "add `rate(failed) < 1%`, or `rate(ok) >= 95%`");
@@ -48,12 +46,45 @@ impl Lower<'_> {
         &mut self,
         at: &At,
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
-        load: &Load,
+        load: Option<&Load>,
         measured: &Measured<'_>,
     ) -> Vec<Threshold> {
         if raw.is_none() {
-            return expr::default_valid_if(load);
+            return load.map(expr::default_valid_if).unwrap_or_default();
         }
+        self.whole_run(at, raw, measured)
+    }
+
+    /// What must hold of the target's figures before the load: they are read once for it.
+    pub(super) fn require(
+        &mut self,
+        at: &At,
+        raw: Option<&raw::OneOrMany<raw::Threshold>>,
+        measured: &Measured<'_>,
+    ) -> Vec<Threshold> {
+        let conditions = self.whole_run(at, raw, measured);
+        for (index, condition) in conditions.iter().enumerate() {
+            let stat = |metric: &Metric| matches!(metric, Metric::Stat(_));
+            if condition.aggregates().iter().any(|aggregate| !stat(&aggregate.metric)) {
+                let at = if self.node(&at.index(index)).is_some() { at.index(index) } else { at.clone() };
+                let message = format!("`{}` asks for what only a load measures", condition.source);
+                self.error(
+                    &at,
+                    message,
+                    "before the load there are only the target's own figures: `last(queued) == 0`",
+                );
+            }
+        }
+        conditions
+    }
+
+    /// Conditions that are judged once.
+    pub(super) fn whole_run(
+        &mut self,
+        at: &At,
+        raw: Option<&raw::OneOrMany<raw::Threshold>>,
+        measured: &Measured<'_>,
+    ) -> Vec<Threshold> {
         for (index, raw) in raw.iter().flat_map(|list| list.iter()) {
             self.of_the_whole_run(&at.item(index), raw);
         }
@@ -67,11 +98,9 @@ impl Lower<'_> {
             raw::Threshold::Long(long) => {
                 if long.abort_on_fail == Some(true) {
                     let help = "remove it, or write the condition under `thresholds`";
-                    self.error(
-                        &at.key("abort_on_fail"),
-                        "`valid_if` is judged at the end of the run: it aborts none",
-                        help,
-                    );
+                    let section = Self::section_of(at);
+                    let message = format!("`{section}` is judged at the end of the run: it aborts none");
+                    self.error(&at.key("abort_on_fail"), message, help);
                 }
                 (&long.expr, at.key("expr"))
             }
@@ -85,13 +114,19 @@ impl Lower<'_> {
             () => return,
         };
         let offset = text.0.find(word).map_or(0, |found| found + word.len() - word.trim_start().len());
-        let message = format!("`valid_if` is judged over the whole run: it has no `{}`", word.trim());
+        let section = Self::section_of(at);
+        let message = format!("`{section}` is judged over the whole run: it has no `{}`", word.trim());
         self.text_error(&expr_at, offset, message, "remove it, or write the condition under `thresholds`");
+    }
+
+    /// The list that a condition stands in.
+    fn section_of(at: &At) -> String {
+        Self::last_key(at)
     }
 
     /// Says what is wrong with the thresholds of a scenario that could not be read for another reason.
     pub(super) fn thresholds_of_lost(&mut self, at: &At) {
-        for section in ["thresholds", "valid_if"] {
+        for section in ["thresholds", "valid_if", "sustain", "require"] {
             let at = at.key(section);
             let places: Vec<At> = match self.node(&at).map(|node| &node.value) {
                 Some(Value::List(items)) => (0..items.len()).map(|index| at.index(index)).collect(),
@@ -232,6 +267,24 @@ impl Lower<'_> {
                 self.text_error(at, find(name), format!("there is no step `{name}` in this scenario"), help);
             }
         }
+    }
+}
+
+/// What decides which thresholds a scenario has without writing any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nature {
+    /// One iteration.
+    pub(super) probe: bool,
+    /// Rejections are wanted.
+    pub(super) overload: bool,
+}
+
+impl Nature {
+    /// A limit and a search go beyond what the target grants: rejections are wanted there.
+    pub(super) fn of(groups: &[Arc<Group>], overload: bool) -> Self {
+        let beyond = |group: &Arc<Group>| matches!(group.load.executor, Executor::Limit(_) | Executor::Search(_));
+        let probe = |group: &Arc<Group>| matches!(group.load.executor, Executor::Probe { .. });
+        Self { probe: groups.iter().all(probe), overload: overload || groups.iter().any(beyond) }
     }
 }
 

@@ -20,6 +20,18 @@ pub(crate) struct DurationText(pub(crate) String);
 #[schemars(inline, extend("format" = "plimsoll-rate", "examples" = ["10/s", "30/m"]))]
 pub(crate) struct RateText(pub(crate) String);
 
+/// A rate with its unit, or none: 10/s, 0/s.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("format" = "plimsoll-rate", "minimum" = 0, "examples" = ["10/s", "0/s"]))]
+pub(crate) struct LevelText(pub(crate) String);
+
+/// A share with its unit: 5%.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("format" = "plimsoll-share", "examples" = ["5%"]))]
+pub(crate) struct ShareText(pub(crate) String);
+
 /// A size with its unit: 500MB (10⁶), 1GiB (2³⁰).
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]

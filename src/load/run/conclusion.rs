@@ -49,6 +49,8 @@ impl Run {
             first_failure: self.recorder.first_failure(),
         };
         let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
+        let findings = self.findings.borrow().clone();
+        (summary.limit, summary.search) = (findings.limit, findings.search);
         // By a clock that nobody sets.
         summary.duration_s = seconds;
         let conclusion = Conclusion {

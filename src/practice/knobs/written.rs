@@ -30,7 +30,7 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
 }
 
 /// A duration as it is written, exact: `20ms`, `1s`, `250us`.
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let (size, name) = [(1_000_000_000, "s"), (1_000_000, "ms"), (1000, "us"), (1, "ns")]
         .into_iter()
@@ -70,6 +70,14 @@ impl Written {
         };
         parse(&text).map(Some).map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
     }
+}
+
+/// Reads what is written as text, or as a number where the parser takes one.
+pub(super) fn read_text<'de, D: serde::Deserializer<'de>, T>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    Written::read(deserializer, parse)
 }
 
 pub(super) mod duration {

@@ -1,0 +1,168 @@
+//! The load of a run: its groups one after the other or side by side, all of it as often as it is repeated.
+
+use std::{
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::Run;
+use crate::{
+    load::{
+        executor,
+        plan::{self, outline::group_outline, users::Users},
+        stop::Cause,
+        user::Shared,
+    },
+    model::{
+        clock,
+        outcome::DropReason,
+        scenario::{Arrangement, Executor, Group},
+    },
+};
+
+/// What is judged: from the one instant until before the other; `None` = the load itself is the bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) from: Option<Instant>,
+    pub(super) to: Option<Instant>,
+}
+
+impl Window {
+    /// How much of the time between two instants lies within.
+    pub(super) fn overlap(self, begin: Instant, end: Instant) -> Duration {
+        let from = self.from.map_or(begin, |from| begin.max(from));
+        let to = self.to.map_or(end, |to| end.min(to));
+        to.saturating_duration_since(from)
+    }
+
+    /// Of groups that begin together: from when the last user of all has come until the first of any leaves. Kinds of users
+    /// that are never all there at once are judged throughout.
+    pub(super) fn of<'a>(groups: impl Iterator<Item = &'a Group>, begun: Instant, warm: Option<Instant>) -> Self {
+        let (mut from, mut to) = (None, None);
+        for group in groups {
+            if let Executor::Users { users, spawn_rate, hold_for, ramp_down } = group.load.executor {
+                let plan = Users::new(users, spawn_rate, hold_for, ramp_down);
+                from = from.max(Some(begun + plan.all_there()));
+                let ends = begun + plan.hold_ends();
+                to = Some(to.map_or(ends, |to: Instant| to.min(ends)));
+            }
+        }
+        if to.is_some_and(|to| from.is_some_and(|from| from >= to)) {
+            (from, to) = (None, None);
+        }
+        Self { from: from.max(warm), to }
+    }
+}
+
+impl Run {
+    /// The whole load, as often as it is repeated.
+    pub(super) async fn repetitions(&self, groups: &[Rc<Shared>]) -> io::Result<()> {
+        LocalSet::new().run_until(self.repeated(groups)).await
+    }
+
+    async fn repeated(&self, groups: &[Rc<Shared>]) -> io::Result<()> {
+        let repeat = self.request.scenario.repeat;
+        let times = repeat.times.max(1);
+        // A load that is all there is ends with the run's own stop.
+        let only = groups.len() == 1 && times == 1;
+        for repetition in 1..=times {
+            if repetition > 1 {
+                tokio::select! {
+                    () = tokio::time::sleep(repeat.pause) => {}
+                    () = self.stop.wait_over() => {}
+                }
+            }
+            let part = |shared: &Rc<Shared>| {
+                if only {
+                    return shared.clone();
+                }
+                let mut group = shared.group.clone();
+                if times > 1 {
+                    let labels = group.labels.with("repeat", repetition.to_string());
+                    group = Arc::new(Group { labels, ..Group::clone(&group) });
+                }
+                shared.part(shared.stop.part(), group)
+            };
+            let parts: Vec<_> = groups.iter().map(part).collect();
+            match self.request.scenario.arrangement {
+                Arrangement::Sequence => self.in_sequence(&parts).await?,
+                Arrangement::SideBySide => self.side_by_side(&parts).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn in_sequence(&self, parts: &[Rc<Shared>]) -> io::Result<()> {
+        for shared in parts {
+            if self.stop.is_over() {
+                self.leave_out(shared);
+                continue;
+            }
+            let begun = clock::mono();
+            self.open_window(std::iter::once(&*shared.group), begun);
+            if let Executor::Search(spec) = &shared.group.load.executor {
+                let found = self.search(shared, spec).await?;
+                self.findings.borrow_mut().search = Some(found);
+            } else {
+                let grace = plan::group_grace(&self.request.scenario, &shared.group);
+                self.found(executor::execute(shared, begun, grace).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn side_by_side(&self, parts: &[Rc<Shared>]) -> io::Result<()> {
+        if self.stop.is_over() {
+            for shared in parts {
+                self.leave_out(shared);
+            }
+            return Ok(());
+        }
+        let begun = clock::mono();
+        self.open_window(parts.iter().map(|shared| &*shared.group), begun);
+        let tasks: Vec<_> = parts
+            .iter()
+            .map(|shared| {
+                let (shared, grace) = (shared.clone(), plan::group_grace(&self.request.scenario, &shared.group));
+                spawn_local(async move { executor::execute(&shared, begun, grace).await })
+            })
+            .collect();
+        let mut ended = Ok(());
+        for task in tasks {
+            match task.await {
+                Ok(Ok(found)) => self.found(found),
+                Ok(Err(error)) => ended = Err(error),
+                Err(_panicked) => self.recorder.crash(),
+            }
+        }
+        ended
+    }
+
+    fn found(&self, found: Option<Value>) {
+        if found.is_some() {
+            self.findings.borrow_mut().limit = found;
+        }
+    }
+
+    /// What the schedule's timeout leaves no time for was planned all the same, where the plan is a number.
+    fn leave_out(&self, shared: &Shared) {
+        if self.stop.cause() == Some(Cause::Timeout) {
+            let planned = group_outline(&shared.group).iterations.unwrap_or(0);
+            self.recorder.drop_many(DropReason::Deadline, planned);
+        }
+    }
+
+    fn open_window<'a>(&self, groups: impl Iterator<Item = &'a Group>, begun: Instant) {
+        self.flush();
+        let warmup = self.request.scenario.warmup;
+        let warm = self.load_started.get().filter(|_| !warmup.is_zero()).map(|started| started + warmup);
+        let window = Window::of(groups, begun, warm);
+        self.recorder.set_window(window.from, window.to);
+        self.window.set(window);
+    }
+}
