@@ -12,6 +12,7 @@ mod files;
 mod hints;
 mod lower;
 mod mask;
+mod merge;
 mod overlay;
 mod raw;
 mod schema;
@@ -71,11 +72,15 @@ impl Options {
 pub struct Overrides {
     /// `--target URL`: the base URL of the scenario's target.
     pub target: Option<String>,
-    /// `--users N`: vus or max_in_flight, as the executor has it.
+    /// `--env NAME`: what is laid over the file.
+    pub environment: Option<String>,
+    /// `--users N`: vus, users, size or max_in_flight, as the executor has it.
     pub users: Option<u32>,
     /// `--rate 10/s`: of an arrival-rate load.
     pub rate: Option<String>,
-    /// `--duration 5m`: duration or max_duration, as the executor has it.
+    /// `--spawn-rate 10/s`: of a load of users.
+    pub spawn_rate: Option<String>,
+    /// `--duration 5m`: duration, max_duration, hold_for or deadline, as the executor has it.
     pub duration: Option<String>,
     /// `--timeout 10s`: the request timeout of the scenario's target.
     pub timeout: Option<String>,
@@ -166,6 +171,8 @@ impl Loader {
         for (file, named) in files::included(&trees[0].1, &dir, &path, &mut self.problems) {
             trees.extend(self.tree(&file, Some(named)));
         }
+        merge::environment(overrides.environment.as_deref(), &mut trees, &mut self.sources, &mut self.problems);
+        merge::defaults(&mut trees, &mut self.problems);
         overlay::apply(overrides, scenario, &mut trees, &mut self.sources, &mut self.problems);
         for index in 0..self.sources.0.len() {
             let tree = trees.iter().find(|(source, _)| *source == index).map(|(_, tree)| tree);

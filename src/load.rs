@@ -7,9 +7,11 @@ mod admit;
 pub mod answer;
 pub mod executor;
 pub mod fake;
+pub mod feeds;
 mod flow;
 pub mod gate;
 pub mod judging;
+mod life;
 pub mod pacer;
 pub mod perform;
 pub mod plan;
@@ -21,3 +23,6 @@ pub mod report;
 pub mod run;
 pub mod stop;
 pub mod user;
+
+#[cfg(test)]
+mod testing;

@@ -5,11 +5,13 @@ pub mod clock;
 pub mod expr;
 pub mod jsonpath;
 pub mod labels;
+pub mod metric;
 pub mod outcome;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod settings;
+pub mod stream;
 pub mod template;
 pub mod units;
 

@@ -42,6 +42,7 @@ pub(super) enum Command {
     /// Release load that was paused.
     Resume(ConfigArg),
     /// Run the practice target: a back end whose queue, pool, stalls and faults you set.
+    #[command(long_about = crate::practice::command::ABOUT)]
     Target(TargetArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
@@ -52,6 +53,9 @@ pub(super) struct ConfigArg {
     /// The configuration; otherwise ./plimsoll.yaml, or /etc/plimsoll/plimsoll.yaml.
     #[arg(short, long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
     pub(super) config: Option<PathBuf>,
+    /// One of `environments:`, laid over the configuration.
+    #[arg(long = "env", value_name = "NAME", env = "PLIMSOLL_ENVIRONMENT")]
+    pub(super) environment: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -198,13 +202,16 @@ pub(super) struct OverrideArgs {
     /// Base URL of the target.
     #[arg(long, value_name = "URL", env = "PLIMSOLL_TARGET")]
     target: Option<String>,
-    /// Users: vus or max_in_flight, as the executor has it.
+    /// Users: vus, users, size or max_in_flight, as the executor has it.
     #[arg(long, value_name = "N", env = "PLIMSOLL_USERS")]
     users: Option<u32>,
     /// Arrival rate, such as 10/s.
     #[arg(long, value_name = "RATE", env = "PLIMSOLL_RATE")]
     rate: Option<String>,
-    /// Duration, such as 5m.
+    /// New users per time of a load of users, such as 10/s.
+    #[arg(long, value_name = "RATE", env = "PLIMSOLL_SPAWN_RATE")]
+    spawn_rate: Option<String>,
+    /// Duration: duration, max_duration, hold_for or deadline, as the executor has it, such as 5m.
     #[arg(long, value_name = "TIME", env = "PLIMSOLL_DURATION")]
     duration: Option<String>,
     /// Request timeout, such as 10s.
@@ -222,7 +229,9 @@ impl OverrideArgs {
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
             target: self.target.clone(),
+            environment: None,
             users: self.users,
+            spawn_rate: self.spawn_rate.clone(),
             rate: self.rate.clone(),
             duration: self.duration.clone(),
             timeout: self.timeout.clone(),

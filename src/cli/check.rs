@@ -16,7 +16,8 @@ use crate::{
 /// Loads a configuration, or says on standard error everything that is wrong with it.
 pub(super) fn load(config: &ConfigArg, overrides: &Overrides, scenario: Option<&str>) -> Result<Loaded, u8> {
     let options = Options::from_process(config.config.clone());
-    match config::load_with(&options, overrides, scenario) {
+    let overrides = Overrides { environment: config.environment.clone(), ..overrides.clone() };
+    match config::load_with(&options, &overrides, scenario) {
         Ok(loaded) => {
             if loaded.warnings.warnings() > 0 {
                 say!("{}", loaded.warnings.to_string(out::colour_err()).trim_end());

@@ -180,8 +180,7 @@ async fn run_all(
 }
 
 async fn history_of(store: Option<&Store>, scenario: &Scenario) -> History {
-    let units = crate::load::report::stat_units(scenario).into_iter().map(|(name, (unit, _))| (name, unit)).collect();
-    let mut history = History { units, ..History::default() };
+    let mut history = crate::load::report::history(scenario);
     if let Some(store) = store {
         let name: Name = scenario.name.clone();
         history.previous = store.recent_runs(Some(name.clone()), 1).await.ok().and_then(|runs| runs.into_iter().next());

@@ -138,14 +138,6 @@ impl<'a> Checker<'a> {
                 continue;
             };
             let inner = Self::place(entry, def, place.secret);
-            if def == "Step" && entry.key == "think" && matches!(entry.node.value, Value::Map(_)) {
-                self.problems.error(
-                    Some(entry.key_span),
-                    "a random `think` is not in this version yet",
-                    "write a fixed pause: `think: 2s`",
-                );
-                continue;
-            }
             if !out.contains_key(&entry.key)
                 && let Some(value) = self.under(Seg::Key(entry.key.clone()), &entry.node, schema, &inner)
             {
@@ -195,11 +187,11 @@ impl<'a> Checker<'a> {
     fn list(&mut self, items: &[Node], schema: &'a Json, place: &Place<'_>) -> Option<Json> {
         let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(|bound| bound as usize);
         if bound("minItems").is_some_and(|least| items.len() < least) {
-            self.problems.error(
-                Some(place.span),
-                format!("`{}` is empty", place.key),
-                hints::example(place.def, place.key),
-            );
+            let message = match (items.len(), bound("minItems").unwrap_or_default()) {
+                (0, _) => format!("`{}` is empty", place.key),
+                (there, least) => format!("`{}` has {there} of {least} values", place.key),
+            };
+            self.problems.error(Some(place.span), message, hints::example(place.def, place.key));
             return None;
         }
         if let Some(most) = bound("maxItems").filter(|most| items.len() > *most) {
@@ -347,8 +339,8 @@ impl<'a> Checker<'a> {
             };
             return fail(format!("`{shown}` is not a value of `{key}`"), help);
         }
-        let no_rate = schema.get("minimum").is_some() && units::is_no_rate(node_text(node));
-        let format = schema.get("format").and_then(Json::as_str).filter(|_| !no_rate);
+        let zero = schema.get("minimum").is_some() && units::is_no_rate(node_text(node));
+        let format = schema.get("format").and_then(Json::as_str).filter(|_| !zero);
         if let (Value::String { text, .. }, Some(format)) = (&node.value, format)
             && let Err((what, help)) = check_format(format, text)
         {

@@ -24,13 +24,26 @@ pub(crate) fn phrase(def: &str) -> &'static str {
         "Phase" => "a phase",
         "UserGroup" => "a group of users",
         "Task" => "a task",
-        "ThinkMap" => "`think`",
+        "ThinkMap" | "PauseMap" => "`think`",
         "Repeat" => "`repeat`",
+        "Data" => "`data`",
+        "Metric" => "a metric",
+        "Recovery" => "`recovery`",
+        "Defaults" => "`defaults`",
+        "Environment" => "an environment",
         "Step" => "a request",
         "Capture" => "a capture",
+        "StreamMap" => "`stream`",
+        "Auth" => "`auth`",
+        "Basic" => "`basic`",
+        "PartMap" => "a part",
+        "RetryMap" => "a reaction",
+        "Retry" => "`retry`",
+        "Loop" => "`loop`",
+        "TimesBetween" => "`times`",
         "ThresholdMap" => "a threshold",
         "Alerts" => "`alerts`",
-        "AlertInvalid" => "`on`",
+        "On" | "AlertInvalid" => "`on`",
         "Receiver" => "a receiver",
         "Email" => "`email`",
         "Route" => "a route",
@@ -42,20 +55,19 @@ pub(crate) fn phrase(def: &str) -> &'static str {
 /// Keys of the language that this version does not have yet.
 pub(crate) fn not_built(def: &str, key: &str) -> bool {
     let keys: &str = match def {
-        "File" | "Fragment" => "silences maintenance defaults environments slos web",
+        "File" | "Fragment" => "silences maintenance slos web",
         "Daemon" => "web tls auth",
         "Policy" => "max_requests_per_day max_tokens_per_day max_bytes",
         "Otlp" => "headers tls compression",
-        "Target" => "auth guard cookies",
+        "Target" => "guard cookies",
         "Http" => "proxy http2",
         "Tls" => "cert key server_name insecure",
         "Stats" => "facts",
         "Stat" => "label max_labels limit as process read cgroup promql server log match",
-        "Scenario" => "data metrics recovery state for_each network events artifacts alert on confirm guard",
+        "Scenario" => "state network events artifacts alert on confirm guard",
         "UserGroup" => "data",
         "ScheduleMap" => "continuous after",
-        "Step" => "loop until every stream multipart tags push weight needs on when retry",
-        "ThresholdMap" => "confidence while hint of pass warn fail",
+        "Step" => "push weight needs",
         "Alerts" => "rules",
         "Receiver" => "webhook alertmanager slack",
         "Email" => "fallback",
@@ -81,10 +93,14 @@ pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
 const EXECUTORS: &str = "write `executor: probe` for a single check, `constant-arrival-rate` for requests per second, \
                          or `constant-vus` for users who go on when they are answered";
 
+/// Keys that an included file cannot have.
+const MAIN_ONLY: [&str; 9] =
+    ["include", "daemon", "policy", "env", "secrets", "alerts", "telemetry", "defaults", "environments"];
+
 /// What to write instead of a word of k6, Artillery, Locust, Gatling, Prometheus, Alertmanager or curl.
 pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
     let load = def == "Load" || def == "Scenario";
-    if def == "Fragment" && ["include", "daemon", "policy", "env", "secrets", "alerts", "telemetry"].contains(&key) {
+    if def == "Fragment" && MAIN_ONLY.contains(&key) {
         return Some("it stands in the main file only; an included file has scenarios, targets, requests and vars");
     }
     Some(match key {
@@ -148,6 +164,20 @@ fn foreign_in_steps(def: &str, key: &str) -> Option<&'static str> {
         "data" | "payload" | "content" if def == "Step" => "write `json: {…}`, `form: {…}` or `body: text`",
         "extract" | "save" | "captures" | "extractors" if def == "Step" => "write `capture: {id: {json: $.id}}`",
         "status" | "expected_status" | "statusCode" if def == "Step" => "write `expect: [\"status == 200\"]`",
+        "while" | "repeat" | "poll" if def == "Step" => {
+            "write `until: \"$.status == 'done'\"`, with `every: 1s` and `timeout: 90s`"
+        }
+        "foreach" | "for_each" | "count" | "times" if def == "Step" => {
+            "write `loop: {over: [a, b], as: name}` or `loop: {times: 5}`"
+        }
+        "if" | "ifTrue" | "condition" if def == "Step" => "write `when: \"name == 1\"`",
+        "retry" | "retries" | "max_retries" if def == "Step" => {
+            "write `on: {rejected: {retry: {max: 3}}, failed: stop}`"
+        }
+        "files" | "upload" | "formData" if def == "Step" => "write `multipart: {file: \"@speech.wav\"}`",
+        "username" | "password" | "token" if def == "Auth" => {
+            "write `basic: {username: u, password: \"${secret.p}\"}` or `bearer: \"${secret.token}\"`"
+        }
         "continue_on_error" | "continueOnError" | "on_error" if def == "Step" => "write `on_fail: continue`",
         _ => return None,
     })
@@ -158,6 +188,11 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "setup" | "beforeAll" if def == "Scenario" => "write `before: [{post: /path}]`",
         "teardown" | "afterAll" if def == "Scenario" => "write `after: [{post: /path}]`",
         "interval" | "period" if def == "ScheduleMap" || def == "Scenario" => "write `schedule: {every: 5m}`",
+        "payload" | "feeder" | "csv" | "dataset" if def == "Scenario" => {
+            "write `data: {questions: {file: q.csv}}`, and `${data.questions.FIELD}` in a step"
+        }
+        "path" | "csv" if def == "Data" => "write `file: q.csv`",
+        "matrix" | "foreach" | "forEach" | "parametrize" if def == "Scenario" => "write `for_each: {model: [a, b]}`",
         "cron" | "every" | "timezone" if def == "Scenario" => {
             "it belongs under `schedule:`, such as `schedule: {cron: \"*/5 * * * *\"}`"
         }
@@ -220,6 +255,11 @@ pub(crate) fn example(def: &str, key: &str) -> &'static str {
         ("Stage", "duration") => "write `duration: 1m`; 0s is a jump",
         ("Stage", "target") => "write `target: 50` for users, `target: 50/s` for a rate",
         ("ThinkMap", "between") => "write `between: [1s, 5s]`",
+        ("Data", "values") => "write `values: [{q: a}, {q: b}]`",
+        ("StreamMap", "format") => "write `format: sse` or `format: ndjson`",
+        ("Recovery", "after") => "write `after: overload`, the name of a phase",
+        ("Recovery", "until") => "write `until: [rate(rejected) == 0%]`",
+        ("Recovery", "within") => "write `within: 30s`",
         ("Repeat", "times") => "write `times: 5`",
         ("Load", "executor") => EXECUTORS,
         ("Target", "base_url") => "write `base_url: http://localhost:8080`",

@@ -3,9 +3,14 @@
 
 mod alerts;
 mod constants;
+mod course;
+mod data;
+mod dimensions;
+mod each;
 mod group;
 mod host;
 mod load;
+mod metric;
 mod probe;
 mod scenario;
 mod schedule;
@@ -17,7 +22,7 @@ mod threshold;
 pub(crate) use self::{constants::reason, scenario::digest};
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -90,6 +95,12 @@ impl At {
         Self { file: self.file, path }
     }
 
+    /// The map or list that it stands in.
+    fn parent(&self) -> Option<Self> {
+        let (_, path) = self.path.split_last()?;
+        Some(Self { file: self.file, path: path.to_vec() })
+    }
+
     /// An item of a list, or the value itself where it stands alone.
     fn item(&self, index: Option<usize>) -> Self {
         index.map_or_else(|| self.clone(), |index| self.index(index))
@@ -108,8 +119,12 @@ struct Lower<'a> {
     redactor: Redactor,
     /// What may be loaded.
     policy_in_force: crate::model::settings::Policy,
-    /// Names under `vars`, `secret` and `env`.
+    /// Names under `vars`, `secret` and `env`, and the scenario's under `data`.
     known: BTreeMap<&'static str, Vec<String>>,
+    /// What other tasks of the same users capture.
+    elsewhere: Vec<String>,
+    /// Fields of the scenario's data; `None` where it could not be read.
+    fields: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 /// Which variables a template may use besides the constants and what every run brings.
@@ -124,7 +139,7 @@ enum Scope<'a> {
 }
 
 /// What every run brings.
-const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "run_id", "now", "uuid", "random"];
+const BUILT_IN: &[&str] = &["vu", "iteration", "n", "identity", "user", "run_id", "now", "now_ms", "uuid", "random"];
 
 /// Lowers the files, the first of which is the main one. The settings are complete only if no error was noted.
 pub(crate) fn lower(
@@ -148,6 +163,8 @@ pub(crate) fn lower(
         redactor,
         policy_in_force: crate::model::settings::Policy::default(),
         known,
+        elsewhere: Vec::new(),
+        fields: BTreeMap::new(),
     };
     lower.constants();
     let daemon = lower.daemon();
@@ -268,12 +285,16 @@ impl<'a> Lower<'a> {
         if let Some(names) = self.known.get(root) {
             let Some(name) = rest.map(|rest| rest.split('.').next().unwrap_or(rest)) else { return };
             if names.iter().any(|known| known == name) {
+                if root == "data" {
+                    self.field_there(at, offset, rest.unwrap_or_default());
+                }
                 return;
             }
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let (section, how) = match root {
                 "secret" => ("secrets", format!("`secrets: {{{name}: {{from_env: NAME}}}}`")),
                 "env" => ("env", format!("`env: [{name}]`")),
+                "data" => ("data", format!("`data: {{{name}: {{file: {name}.csv}}}}` in the scenario")),
                 _ => ("vars", format!("`vars: {{{name}: …}}`")),
             };
             let near = hints::nearest(name, names.iter().copied());
@@ -294,8 +315,11 @@ impl<'a> Lower<'a> {
         if run {
             all.extend(BUILT_IN);
         }
-        all.extend(["vars", "secret", "env"]);
+        all.extend(["vars", "secret", "env", "data"]);
         let help = match hints::nearest(root, all.iter().copied()) {
+            _ if self.elsewhere.iter().any(|name| name == root) => {
+                format!("another task captures it: write `needs: {root}` in this one, so that users without it wait")
+            }
             Some(near) => format!("did you mean `{near}`? Known here: {}", all.join(", ")),
             None => format!("known here: {}", all.join(", ")),
         };

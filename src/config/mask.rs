@@ -16,6 +16,7 @@ const STEMS: &[&str] = &[
     "secret",
     "token",
     "authorization",
+    "bearer",
     "credential",
     "cookie",
     "apikey",

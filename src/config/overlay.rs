@@ -50,9 +50,19 @@ impl Overlay<'_> {
         entries.map(|entry| entry.key.clone()).collect()
     }
 
+    /// The scenarios that are meant; one that `for_each` makes stands under the name of its entry.
     fn scenarios(&self, only: Option<&str>) -> Vec<String> {
         let mut names = self.names("scenarios");
-        names.retain(|name| only.is_none_or(|only| only == name));
+        let Some(only) = only else { return names };
+        let made = |name: &String| {
+            let each = self.scenario(name).is_some_and(|node| node.get("for_each").is_some());
+            each && only.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('-'))
+        };
+        if names.iter().any(|name| name == only) {
+            names.retain(|name| name == only);
+        } else {
+            names.retain(made);
+        }
         names
     }
 
@@ -77,33 +87,31 @@ impl Overlay<'_> {
 
     /// `strict` makes an option that does not apply an error: not where all scenarios are meant.
     fn load(&mut self, name: &str, overrides: &Overrides, strict: bool) {
-        let executor = match self.scenario(name).and_then(|node| node.get("load")?.get("executor")) {
-            Some(Node { value: Value::String { text, .. }, .. }) => text.clone(),
-            _ => return,
-        };
-        let open = executor == "constant-arrival-rate";
-        let closed = executor == "per-vu-iterations";
-        let key = |open_key: &'static str, closed_key: &'static str| match (open, closed) {
-            (true, _) => Some(open_key),
-            (_, true) => Some(closed_key),
-            _ => None,
-        };
         let settings = [
-            ("--users", overrides.users.map(|users| users.to_string()), key("max_in_flight", "vus")),
-            ("--rate", overrides.rate.clone(), open.then_some("rate")),
-            ("--duration", overrides.duration.clone(), key("duration", "max_duration")),
+            ("--users", overrides.users.map(|users| users.to_string())),
+            ("--rate", overrides.rate.clone()),
+            ("--spawn-rate", overrides.spawn_rate.clone()),
+            ("--duration", overrides.duration.clone()),
         ];
-        for (option, value, key) in settings {
+        for (option, value) in settings {
             let Some(value) = value else { continue };
-            match key {
-                Some(key) => self.set(option, &["scenarios", name, "load", key], &value),
-                None if !strict => {}
-                None => {
-                    let span = self.argument(option, &value);
-                    let message =
-                        format!("scenario `{name}` has the executor {executor}, which {option} does not apply to");
-                    self.problems.error(Some(span), message, "leave the option out, or name another scenario");
+            let why = match self.scenario(name).map(|node| place(node, option)) {
+                Some(Ok(path)) => {
+                    let path: Vec<&str> = ["scenarios", name].into_iter().chain(path).collect();
+                    self.set(option, &path, &value);
+                    continue;
                 }
+                Some(Err(why)) => why,
+                None => continue,
+            };
+            if strict {
+                let span = self.argument(option, &value);
+                let (why, help) = why;
+                self.problems.error(
+                    Some(span),
+                    format!("scenario `{name}` {why}, which {option} does not apply to"),
+                    help,
+                );
             }
         }
     }
@@ -147,6 +155,56 @@ impl Overlay<'_> {
             );
         }
     }
+}
+
+/// Where an option applies in a scenario, or why not and what to do.
+fn place(scenario: &Node, option: &str) -> Result<Vec<&'static str>, (String, &'static str)> {
+    let Some(load) = scenario.get("load") else {
+        if option == "--duration" && scenario.get("duration").is_some() {
+            return Ok(vec!["duration"]);
+        }
+        let help = "write `--set scenarios.NAME.users.GROUP.load.rate=5/s` for one of them";
+        return Err(("has several loads".to_owned(), help));
+    };
+    let Some(Value::String { text: executor, .. }) = load.get("executor").map(|node| &node.value) else {
+        return Err(("has no executor".to_owned(), "write one"));
+    };
+    match key_of(executor, option, load) {
+        Some("duration") if load.get("duration").is_none() && scenario.get("duration").is_some() => {
+            Ok(vec!["duration"])
+        }
+        Some(key) => Ok(vec!["load", key]),
+        None => {
+            let help = match executor.as_str() {
+                "ramping-vus" | "ramping-arrival-rate" => {
+                    "each of its stages has its own: `--set scenarios.NAME.load.stages[0].duration=1m`"
+                }
+                "stepped-vus" => "each of its levels has its own: `--set scenarios.NAME.load.vus=[1, 5]`",
+                _ => "leave the option out, or name another scenario",
+            };
+            Err((format!("has the executor {executor}"), help))
+        }
+    }
+}
+
+/// The key of a load that an option sets.
+fn key_of(executor: &str, option: &str, load: &Node) -> Option<&'static str> {
+    Some(match (option, executor) {
+        ("--users", "per-vu-iterations" | "shared-iterations" | "constant-vus") => "vus",
+        ("--users", "users") => "users",
+        ("--users", "burst") => "size",
+        ("--users", "limit") => "hold",
+        ("--users", "constant-arrival-rate" | "ramping-arrival-rate") => "max_in_flight",
+        ("--rate", "constant-arrival-rate") => "rate",
+        ("--spawn-rate", "users") => "spawn_rate",
+        ("--duration", "constant-arrival-rate" | "constant-vus") => "duration",
+        ("--duration", "stepped-vus") if load.get("duration").is_some() => "duration",
+        ("--duration", "per-vu-iterations" | "shared-iterations" | "stepped-vus") => "max_duration",
+        ("--duration", "burst") if load.get("repeat").is_none() => "duration",
+        ("--duration", "users") => "hold_for",
+        ("--duration", "search") => "deadline",
+        _ => return None,
+    })
 }
 
 /// How far a path exists in a tree.

@@ -3,19 +3,26 @@
 //! The documentation of a field is its description in the schema, which editors show.
 
 mod alerts;
+mod data;
 mod group;
 mod load;
+mod metric;
 mod probe;
 mod scenario;
 mod step;
+mod stream;
 mod target;
+mod whole;
 mod words;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub(crate) use self::{alerts::*, group::*, load::*, probe::*, scenario::*, step::*, target::*, words::*};
+pub(crate) use self::{
+    alerts::*, data::*, group::*, load::*, metric::*, probe::*, scenario::*, step::*, stream::*, target::*, whole::*,
+    words::*,
+};
 
 /// A Plimsoll configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -40,8 +47,14 @@ pub(crate) struct File {
     pub(crate) secrets: Option<Ordered<Secret>>,
     /// The services under test.
     pub(crate) targets: Option<Ordered<Target>>,
+    /// Where else the scenarios run, chosen by `--env NAME`.
+    #[expect(dead_code, reason = "laid over the tree before it is read")]
+    pub(crate) environments: Option<Ordered<Environment>>,
     /// Named requests, for `request: NAME` in a step.
     pub(crate) requests: Option<Ordered<Step>>,
+    /// What every scenario has that does not say it itself.
+    #[expect(dead_code, reason = "merged into the scenarios before they are read")]
+    pub(crate) defaults: Option<Defaults>,
     /// What is sent, when, how much, and what must hold.
     pub(crate) scenarios: Option<Ordered<Scenario>>,
     /// Who is told what.
@@ -80,7 +93,9 @@ impl From<Fragment> for File {
             env: None,
             secrets: None,
             targets,
+            environments: None,
             requests,
+            defaults: None,
             scenarios,
             alerts: None,
             telemetry: None,

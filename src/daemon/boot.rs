@@ -12,7 +12,7 @@ use super::{
 use crate::{
     alert::{self, Alerts, House},
     judge::History,
-    load::report::stat_units,
+    load::report,
     model::{
         Name,
         clock::Now,
@@ -86,12 +86,11 @@ async fn unfinished(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Un
 }
 
 async fn history_of(store: &Store, scenario: &Scenario) -> anyhow::Result<History> {
-    let units = stat_units(scenario).into_iter().map(|(name, (unit, _))| (name, unit)).collect();
     let name = &scenario.name;
     let previous =
         store.recent_runs(Some(name.clone()), 1).await.context("failed to read the runs")?.into_iter().next();
     let good = store.last_good(name.clone(), GOOD_RUNS as u32).await.context("failed to read the runs")?;
-    Ok(History { previous, good, units })
+    Ok(History { previous, good, ..report::history(scenario) })
 }
 
 fn metric_facts(scenario: &Scenario, schedule: &str) -> ScenarioFacts {

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::event::Event;
 use crate::{
-    http::scope::Scope,
+    http::scope::{Draws, Scope},
     load::poller::Poller,
     measure::stats::StatFault,
     model::{
@@ -41,6 +41,8 @@ pub fn start(
                 captures: BTreeMap::new(),
                 seed: scenario.seed,
                 clock: clock.clone(),
+                rows: Vec::new(),
+                draws: Draws::default(),
             };
             targets.insert(scenario.target.name.clone(), (scenario.target.clone(), scope));
         }

@@ -8,12 +8,21 @@ use crate::{
 /// Longest text kept of a header or a regular expression's match, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
 
+/// Longest JSON that is kept, in bytes: each user may hold one of each capture.
+const MAX_JSON: usize = 256 * 1024;
+
 /// What `capture` finds: its value, its default, or nothing. The error says what a required capture looked for.
 pub fn find(capture: &Capture, view: &ResponseView<'_>) -> Result<Option<serde_json::Value>, String> {
     let found = match &capture.from {
         CaptureFrom::Json(path) => {
             let json = view.json.get_or_init(|| serde_json::from_slice(view.body).ok());
-            json.as_ref().and_then(|json| path.query(json).first().cloned())
+            let found = json.as_ref().and_then(|json| path.query(json).first());
+            if let Some(found) = found.filter(|found| view.body.len() > MAX_JSON && found.to_string().len() > MAX_JSON)
+            {
+                let kind = if found.is_array() { "list" } else { "value" };
+                return Err(format!("capture `{}` found a {kind} of more than {} KiB", capture.name, MAX_JSON / 1024));
+            }
+            found.cloned()
         }
         CaptureFrom::Header(name) => {
             view.headers.get(name).and_then(|value| value.to_str().ok()).map(|text| clip(text).into())

@@ -4,11 +4,11 @@ use std::{fmt::Write as _, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
-    header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{h1::encode, scope::Scope};
+use super::{auth, h1::encode, scope::Scope};
 use crate::model::{
     scenario::{BodySpec, Part, PartData, RequestSpec, Target},
     template::{Template, percent_encode},
@@ -63,6 +63,16 @@ impl Outgoing {
 
 /// The request of `spec` to `target` with the variables of `scope`. The error says which part cannot be filled in.
 pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<Outgoing, String> {
+    build_with(spec, target, scope, |_| None)
+}
+
+/// The same with the cookies that a user sends to this path and query.
+pub fn build_with(
+    spec: &RequestSpec,
+    target: &Target,
+    scope: &Arc<Scope>,
+    cookies: impl FnOnce(&str) -> Option<HeaderValue>,
+) -> Result<Outgoing, String> {
     let path = fill(&spec.path, scope).map_err(|why| format!("path: {why}"))?;
     let mut headers = HeaderMap::with_capacity(target.headers.len() + spec.headers.len() + 4);
     let host = HeaderValue::try_from(target.base.authority()).map_err(|error| format!("host: {error}"))?;
@@ -75,7 +85,18 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     if target.http.gzip {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    for (name, template) in target.headers.iter().chain(&spec.headers) {
+    let uri = format!("{}{path}", target.base.prefix);
+    if let Some(cookies) = cookies(&uri) {
+        headers.insert(COOKIE, cookies);
+    }
+    for (name, template) in &target.headers {
+        headers.insert(name, header(name, template, scope)?);
+    }
+    if let Some(auth) = spec.auth.as_ref().or(target.auth.as_ref()) {
+        let (name, value) = auth::header(auth, scope)?;
+        headers.insert(name, value);
+    }
+    for (name, template) in &spec.headers {
         headers.insert(name, header(name, template, scope)?);
     }
     if !body.is_empty() || spec.method == Method::POST || spec.method == Method::PUT || spec.method == Method::PATCH {
@@ -84,7 +105,6 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     if headers.contains_key(TRANSFER_ENCODING) {
         return Err("header transfer-encoding: a body is sent in one piece, with its length".to_owned());
     }
-    let uri = format!("{}{path}", target.base.prefix);
     let mut request = Request::builder()
         .method(&spec.method)
         .uri(uri.as_str())
@@ -94,7 +114,8 @@ pub fn build(spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<
     Ok(Outgoing::new(request))
 }
 
-fn fill(template: &Template, scope: &Arc<Scope>) -> Result<String, String> {
+/// The text of a template, filled in.
+pub(super) fn fill(template: &Template, scope: &Arc<Scope>) -> Result<String, String> {
     match template.as_literal() {
         Some(text) => Ok(text.to_owned()),
         None => template.render(&scope.value()).map_err(|error| error.message),

@@ -66,9 +66,14 @@ impl Meter {
         self.written.set(self.written.get() + bytes as u64);
     }
 
-    /// Notes bytes that came in on another way.
+    /// Notes what came in on another way, also where its bytes are another's.
     pub fn note_read(&self, bytes: usize) {
-        self.got(bytes);
+        let now = Some(clock::mono());
+        if self.first_read.get().is_none() {
+            self.first_read.set(now);
+        }
+        self.last_read.set(now);
+        self.read.set(self.read.get() + bytes as u64);
     }
 
     /// The instant at which a write begins, if it is the first.

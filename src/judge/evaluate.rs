@@ -1,17 +1,18 @@
 //! Holds a threshold against what was measured. Nothing measured is `no_data`, never a pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    check::unit_of,
-    history, select, trend,
+    check_units::unit_of,
+    gauges, history, select, trend,
+    values::{Value, aggregated},
     window::{WindowJudge, not_held},
 };
 use crate::{
     measure::data::RunData,
     model::{
         Name,
-        expr::{Aggregate, Aggregation, Compare, Measure, Metric, Operator, Threshold},
+        expr::{Compare, Dimension, Limit, Measure, Metric, Operator, Spread, Threshold},
         run::{RunSummary, ThresholdReport, ThresholdResult},
         units::{Unit, human},
     },
@@ -30,8 +31,10 @@ pub struct History {
     pub previous: Option<RunSummary>,
     /// The last good runs, for `baseline(…)`.
     pub good: Vec<RunSummary>,
-    /// Units of the target's figures.
+    /// Units of the target's figures and of the custom trends.
     pub units: BTreeMap<Name, Unit>,
+    /// Those of the target's figures that only rise.
+    pub counters: BTreeSet<Name>,
 }
 
 /// What a threshold is held against.
@@ -46,24 +49,6 @@ pub struct Evidence<'a> {
     pub windows: Option<&'a WindowJudge>,
     /// Steps of the wall clock beyond 2 s.
     pub clock_steps: u64,
-}
-
-/// A measured value and what it rests on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Value {
-    number: f64,
-    /// How many samples it rests on; the fewest of its parts.
-    samples: u64,
-    /// A share as counts, so that 100 % is exact.
-    parts: Option<(u64, u64)>,
-    /// 95 % bounds of a slope.
-    bounds: Option<(f64, f64)>,
-}
-
-impl Value {
-    fn plain(number: f64, samples: u64) -> Self {
-        Self { number, samples, parts: None, bounds: None }
-    }
 }
 
 /// Why there is no value.
@@ -84,6 +69,10 @@ pub fn evaluate(threshold: &Threshold, evidence: &Evidence<'_>) -> ThresholdRepo
             return windows.latest(&threshold.name).cloned().unwrap_or_else(|| short_run(threshold, evidence, windows));
         }
     }
+    if threshold.only_while.is_some() {
+        let data = evidence.windows.and_then(|windows| windows.held(&threshold.name)).unwrap_or_default();
+        return judge(threshold, &Evidence { data: &data, ..*evidence });
+    }
     judge(threshold, evidence)
 }
 
@@ -100,17 +89,39 @@ pub(super) fn judge(threshold: &Threshold, evidence: &Evidence<'_>) -> Threshold
         let right = measure(&threshold.right, evidence)?;
         if left.samples.min(right.samples) < threshold.min_samples { Err(Missing::NoData) } else { Ok((left, right)) }
     });
-    report(threshold, evidence.history, sides)
+    let graded = match &sides {
+        Ok((left, _)) => grade(threshold, left, evidence),
+        Err(_) => ThresholdResult::Fail,
+    };
+    report(threshold, evidence.history, sides, graded)
 }
 
-fn report(threshold: &Threshold, history: &History, sides: Result<(Value, Value), Missing>) -> ThresholdReport {
+/// What a value comes to that does not pass.
+fn grade(threshold: &Threshold, left: &Value, evidence: &Evidence<'_>) -> ThresholdResult {
+    let Some(grades) = &threshold.grades else { return ThresholdResult::Fail };
+    let within = |limit: &Limit| measure(&limit.right, evidence).is_ok_and(|right| holds(left, limit.op, &right));
+    let fails = match (&grades.warn, &grades.fail) {
+        (_, Some(fail)) => within(fail),
+        (Some(warn), None) => !within(warn),
+        (None, None) => true,
+    };
+    if fails { ThresholdResult::Fail } else { ThresholdResult::Warn }
+}
+
+/// `graded`: what it is where it does not hold.
+fn report(
+    threshold: &Threshold,
+    history: &History,
+    sides: Result<(Value, Value), Missing>,
+    graded: ThresholdResult,
+) -> ThresholdReport {
     let unit = unit_of(&threshold.left, &threshold.right, &history.units);
     let (value, limit, margin, result) = match sides {
         Err(Missing::NoData) => (None, literal(&threshold.right), None, ThresholdResult::NoData),
         Err(Missing::Skipped) => (None, None, None, ThresholdResult::Skipped),
         Ok((left, right)) => {
             let holds = holds(&left, threshold.op, &right);
-            let result = if holds { ThresholdResult::Pass } else { ThresholdResult::Fail };
+            let result = if holds { ThresholdResult::Pass } else { graded };
             let margin = margin(decisive(&left, threshold.op), threshold.op, right.number, holds);
             (Some(left.number), Some(right.number), margin, result)
         }
@@ -128,6 +139,7 @@ fn report(threshold: &Threshold, history: &History, sides: Result<(Value, Value)
         implicit: threshold.implicit,
         for_runs: threshold.for_runs,
         runbook: threshold.runbook.as_ref().map(ToString::to_string),
+        hint: threshold.hint.as_ref().map(ToString::to_string),
     }
 }
 
@@ -180,97 +192,28 @@ fn margin(value: f64, op: Compare, limit: f64, holds: bool) -> Option<f64> {
     }
 }
 
+/// The value of a measure over exactly the given data.
+pub(super) fn value_of(side: &Measure, evidence: &Evidence<'_>) -> Option<f64> {
+    measure(side, evidence).ok().map(|value| value.number).filter(|value| value.is_finite())
+}
+
 fn measure(side: &Measure, evidence: &Evidence<'_>) -> Result<Value, Missing> {
     match side {
         Measure::Number(quantity) => Ok(Value::plain(quantity.value, u64::MAX)),
         Measure::Of(aggregate) => aggregated(aggregate, evidence).ok_or(Missing::NoData),
         Measure::Drift(inner) => drift(inner, evidence).ok_or(Missing::NoData),
         Measure::Baseline(inner) => baseline(inner, evidence.history).ok_or(Missing::Skipped),
+        Measure::Share(held) => gauges::share(held, evidence.data).and_then(Value::share).ok_or(Missing::NoData),
+        Measure::Spread { how, of, by } => spread(*how, of, by, evidence).ok_or(Missing::NoData),
         Measure::Math(left, operator, right) => {
             let (left, right) = (measure(left, evidence)?, measure(right, evidence)?);
-            let value = match operator {
-                Operator::Add => left.number + right.number,
-                Operator::Sub => left.number - right.number,
-                Operator::Mul => left.number * right.number,
-                Operator::Div => left.number / right.number,
-            };
+            let value = operator.apply(left.number, right.number);
             if value.is_nan() || (*operator == Operator::Div && right.number == 0.0) {
                 return Err(Missing::NoData);
             }
             Ok(Value::plain(value, left.samples.min(right.samples)))
         }
     }
-}
-
-fn aggregated(aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<Value> {
-    let data = evidence.data;
-    if let Metric::Stat(name) = &aggregate.metric {
-        return stat(name, aggregate, evidence);
-    }
-    if let Some(hist) = select::times(data, aggregate) {
-        let value = match aggregate.by {
-            Aggregation::Mean => hist.mean(),
-            Aggregation::Min => hist.min(),
-            Aggregation::Max => hist.max(),
-            Aggregation::Quantile(q) => hist.quantile(q),
-            _ => None,
-        };
-        return Some(Value::plain(value?, hist.count()));
-    }
-    let count = select::count(data, evidence.clock_steps, aggregate)?;
-    let of_requests = !matches!(aggregate.metric, Metric::SamplesLost | Metric::ClockSteps);
-    let of_plan = matches!(aggregate.metric, Metric::Dropped | Metric::Planned);
-    let seen = if of_plan { data.planned() } else { data.sent() };
-    match aggregate.by {
-        Aggregation::Count => (seen > 0 || !of_requests).then(|| Value::plain(count as f64, seen)),
-        Aggregation::Share => {
-            let whole = if of_plan { data.planned() } else { select::outcomes(data, aggregate).answered() };
-            let share = Value::plain(count as f64 / whole as f64, whole);
-            (whole > 0).then_some(Value { parts: Some((count, whole)), ..share })
-        }
-        Aggregation::PerSecond => {
-            let seconds = data.window.as_secs_f64();
-            (seconds > 0.0 && seen > 0).then(|| Value::plain(count as f64 / seconds, seen))
-        }
-        _ => None,
-    }
-}
-
-fn stat(name: &Name, aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<Value> {
-    let points = &evidence.data.stats.get(name)?.points;
-    let (first, last) = (points.first()?, points.last()?);
-    let samples = points.len() as u64;
-    let values = || points.iter().map(|point| point.value);
-    let before = || {
-        let previous = evidence.history.previous.as_ref().filter(|_| aggregate.since_last_run)?;
-        previous.stats.get(&**name)?.last
-    };
-    let value = match aggregate.by {
-        Aggregation::First => first.value,
-        Aggregation::Last => last.value,
-        Aggregation::Mean => values().sum::<f64>() / samples as f64,
-        Aggregation::Min => values().min_by(f64::total_cmp)?,
-        Aggregation::Max => values().max_by(f64::total_cmp)?,
-        Aggregation::Quantile(q) => {
-            let mut sorted: Vec<f64> = values().collect();
-            sorted.sort_by(f64::total_cmp);
-            let rank = (q * samples as f64).ceil().max(1.0) as usize;
-            *sorted.get(rank.min(sorted.len()) - 1)?
-        }
-        Aggregation::Growth { absolute: true } => trend::growth(points)?.absolute(),
-        Aggregation::Growth { absolute: false } => trend::growth(points)?.ratio(),
-        Aggregation::Slope => {
-            let slope = trend::slope(points)?;
-            return Some(Value { bounds: Some((slope.low, slope.high)), ..Value::plain(slope.per_second, samples) });
-        }
-        Aggregation::Increase | Aggregation::Count => trend::increase(points, before())?,
-        Aggregation::PerSecond => {
-            let seconds = last.at - first.at;
-            (seconds > 0.0).then_some(trend::increase(points, None)? / seconds)?
-        }
-        Aggregation::Share => return None,
-    };
-    Some(Value::plain(value, samples))
 }
 
 /// The trend of an aggregation over the course of the run.
@@ -283,10 +226,19 @@ fn drift(inner: &Measure, evidence: &Evidence<'_>) -> Option<Value> {
     Some(Value::plain(trend::drift(&values)?, samples))
 }
 
+/// How much a value differs between the parts of the run; `None` below two parts with a value.
+fn spread(how: Spread, of: &Measure, by: &Dimension, evidence: &Evidence<'_>) -> Option<Value> {
+    let Measure::Of(aggregate) = of else { return None };
+    let parts = select::values_of(evidence.data, by);
+    let found: Vec<Value> =
+        parts.iter().filter_map(|part| aggregated(&aggregate.clone().selecting(by, part), evidence)).collect();
+    let values: Vec<f64> = found.iter().map(|value| value.number).collect();
+    Some(Value::plain(trend::spread(how, &values)?, found.iter().map(|value| value.samples).sum()))
+}
+
 /// The median over the last good runs, if there are enough.
 fn baseline(inner: &Measure, history: &History) -> Option<Value> {
-    let Measure::Of(aggregate) = inner else { return None };
-    let values: Vec<f64> = history.good.iter().filter_map(|run| history::value(aggregate, run)).collect();
+    let values: Vec<f64> = history.good.iter().filter_map(|run| history::value(inner, run)).collect();
     if values.len() < MIN_BASELINE {
         return None;
     }
@@ -297,11 +249,16 @@ fn baseline(inner: &Measure, history: &History) -> Option<Value> {
 pub fn sentence(threshold: &Threshold, report: &ThresholdReport) -> String {
     let unit = Unit::named(&report.unit);
     let expr = &threshold.source;
-    match (report.result, report.value) {
+    let said = match (report.result, report.value) {
         (ThresholdResult::NoData, _) => format!("{expr} has no data"),
         (ThresholdResult::Skipped, _) => format!("{expr} is skipped: not enough good runs to compare with"),
         (ThresholdResult::Pass, Some(value)) => format!("{expr} holds: {}", human(value, unit)),
         (ThresholdResult::Pass, None) => format!("{expr} holds"),
+        (ThresholdResult::Warn, Some(value)) => format!("{expr} is short of a pass: {}", human(value, unit)),
+        (ThresholdResult::Warn, None) => format!("{expr} is short of a pass"),
+        (_, None) if threshold.aggregates().iter().any(|aggregate| aggregate.metric == Metric::Recovery) => {
+            format!("{expr} is breached: the target did not recover")
+        }
         (_, None) => format!("{expr} is breached: it grew from nothing"),
         (_, Some(value)) => {
             let limit = report.limit.unwrap_or_default();
@@ -311,6 +268,12 @@ pub fn sentence(threshold: &Threshold, report: &ThresholdReport) -> String {
                 _ => format!("{expr} is breached: {said}, the limit being {}", human(limit, unit)),
             }
         }
+    };
+    match (report.result, &threshold.hint) {
+        (ThresholdResult::Fail | ThresholdResult::Warn | ThresholdResult::NoData, Some(hint)) => {
+            format!("{said} ({hint})")
+        }
+        _ => said,
     }
 }
 

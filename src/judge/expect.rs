@@ -5,7 +5,7 @@ use std::{borrow::Cow, cell::OnceCell, cmp::Ordering, time::Duration};
 use serde_json::Value;
 
 use crate::model::{
-    expr::{Compare, Condition, Expect, Operand},
+    expr::{Compare, Condition, Expect, Formula, Operand, Term},
     jsonpath,
     units::{Quantity, Unit, human, human_seconds},
 };
@@ -62,8 +62,36 @@ impl Expect {
     }
 }
 
+impl Formula {
+    /// Whether the body must be kept for it.
+    pub fn needs_body(&self) -> bool {
+        fn within(term: &Term) -> bool {
+            match term {
+                Term::Of(operand) => in_body(operand),
+                Term::Math(left, _, right) => within(left) || within(right),
+            }
+        }
+        within(&self.tree)
+    }
+
+    /// The number; `None` where a part of it is absent or no number, and where it would be divided by zero.
+    pub fn eval(&self, response: &ResponseView<'_>) -> Option<f64> {
+        fn number(scope: &Scope<'_, '_>, term: &Term) -> Option<f64> {
+            match term {
+                Term::Of(operand) => as_number(&scope.value(operand).ok()?),
+                Term::Math(left, operator, right) => Some(operator.apply(number(scope, left)?, number(scope, right)?)),
+            }
+        }
+        number(&Scope { response, groups: None }, &self.tree).filter(|value| value.is_finite())
+    }
+}
+
+fn in_body(operand: &Operand) -> bool {
+    matches!(operand, Operand::Body | Operand::Path(_))
+}
+
 fn needs_body(condition: &Condition) -> bool {
-    let of = |operand: &Operand| matches!(operand, Operand::Body | Operand::Path(_));
+    let of = in_body;
     match condition {
         Condition::And(all) | Condition::Or(all) => all.iter().any(needs_body),
         Condition::Not(inner) => needs_body(inner),

@@ -110,7 +110,7 @@ impl<'a> Lexer<'a> {
         if matches!(first, '"' | '\'') {
             return self.delimited(first).map(Kind::Text);
         }
-        if self.in_braces && after(&["=", "==", "!=", "=~", "!~"]) {
+        if self.in_braces && after(&["=", "==", "!=", "=~", "!~", "<", "<=", ">", ">="]) {
             let length = self.rest().find([',', '}']).unwrap_or(self.rest().len());
             let value = self.rest()[..length].trim_end();
             self.at += length;

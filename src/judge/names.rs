@@ -1,13 +1,33 @@
 //! The words of the grammar, and what was probably meant by one that is not among them.
 
 /// Aggregations, as written before the parenthesis; `p95` stands for every `p` and a number.
-pub const AGGREGATIONS: [&str; 17] = [
-    "count", "rate", "rps", "avg", "mean", "min", "max", "med", "median", "p95", "first", "last", "growth", "slope",
-    "increase", "drift", "baseline",
+pub const AGGREGATIONS: [&str; 22] = [
+    "count",
+    "rate",
+    "rps",
+    "avg",
+    "mean",
+    "min",
+    "max",
+    "med",
+    "median",
+    "p95",
+    "first",
+    "last",
+    "growth",
+    "slope",
+    "increase",
+    "restarts",
+    "drift",
+    "baseline",
+    "ratio",
+    "share",
+    "variation",
+    "fairness",
 ];
 
 /// Built-in metrics; any other name is a stat of the target or a custom metric.
-pub const METRICS: [&str; 16] = [
+pub const METRICS: [&str; 25] = [
     "latency",
     "service_time",
     "send_lag",
@@ -22,13 +42,24 @@ pub const METRICS: [&str; 16] = [
     "failed",
     "interrupted",
     "iterations",
+    "ttft",
+    "itl",
+    "tpot",
+    "tokens",
+    "tokens_per_s",
+    "stalls",
+    "elapsed",
+    "safe_rate",
+    "recovery",
     "samples_lost",
     "clock_steps",
 ];
 
 /// Built-in keys of selectors; any other name is a tag.
-pub const SELECTORS: [&str; 11] =
-    ["step", "status", "outcome", "reason", "timing", "level", "part", "phase", "user", "burst", "resource"];
+pub const SELECTORS: [&str; 14] = [
+    "step", "status", "outcome", "reason", "timing", "level", "part", "phase", "user", "burst", "resource", "repeat",
+    "turn", "identity",
+];
 
 /// The candidate that was probably meant by `word`, if one is close.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -15,11 +15,13 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Token<'a>>,
     next: usize,
     depth: usize,
+    /// Names are gauges, read at one moment; nothing is aggregated.
+    pub(super) gauges: bool,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(src: &'a str) -> Result<Self, ExprError> {
-        let parser = Self { src, tokens: tokens(src)?, next: 0, depth: 0 };
+        let parser = Self { src, tokens: tokens(src)?, next: 0, depth: 0, gauges: false };
         match parser.peek() {
             Kind::End => Err(ExprError::new(0, "the expression is empty")),
             _ => Ok(parser),

@@ -8,7 +8,7 @@ use super::{
     parse::{Parser, bytes_regex},
 };
 use crate::model::{
-    expr::{Compare, Condition, Expect, Operand},
+    expr::{Compare, Condition, Expect, Formula, Operand, Operator, Term},
     jsonpath,
     units::{Quantity, Unit},
 };
@@ -43,7 +43,55 @@ pub fn parse_expect(src: &str) -> Result<Expect, ExprError> {
     }
 }
 
+/// Parses a number made of one response, such as `$.usage.output_tokens / service_time`.
+pub fn parse_formula(src: &str) -> Result<Formula, ExprError> {
+    let mut parser = Parser::new(src)?;
+    let tree = parser.terms()?;
+    match parser.peek() {
+        Kind::End => Ok(Formula { source: src.trim().into(), tree }),
+        _ => Err(parser.unexpected("+, -, *, / or the end")),
+    }
+}
+
 impl Parser<'_> {
+    fn terms(&mut self) -> Result<Term, ExprError> {
+        self.nested(|parser| {
+            let mut left = parser.term()?;
+            while let Some(operator) = parser.operator(&[Operator::Add, Operator::Sub]) {
+                left = Term::Math(Box::new(left), operator, Box::new(parser.term()?));
+            }
+            Ok(left)
+        })
+    }
+
+    fn term(&mut self) -> Result<Term, ExprError> {
+        let mut left = self.number_of()?;
+        while let Some(operator) = self.operator(&[Operator::Mul, Operator::Div]) {
+            left = Term::Math(Box::new(left), operator, Box::new(self.number_of()?));
+        }
+        Ok(left)
+    }
+
+    fn operator(&mut self, of: &[Operator]) -> Option<Operator> {
+        of.iter().copied().find(|operator| self.eat(operator.as_str()))
+    }
+
+    fn number_of(&mut self) -> Result<Term, ExprError> {
+        if self.eat("(") {
+            let inner = self.terms()?;
+            self.expect(")")?;
+            return Ok(inner);
+        }
+        let at = self.at();
+        match self.operand(false)? {
+            Operand::Text(_) | Operand::Class(_) | Operand::Bool(_) | Operand::Null | Operand::Body => {
+                let error = ExprError::new(at, "a trend is a number");
+                Err(error.help("write what the response holds, such as $.usage.output_tokens / service_time"))
+            }
+            operand => Ok(Term::Of(operand)),
+        }
+    }
+
     /// `groups`: whether `$1` means something here.
     fn or(&mut self, groups: bool) -> Result<Condition, ExprError> {
         self.nested(|parser| {

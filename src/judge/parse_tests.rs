@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     expr::{Aggregation, Measure},
+    metric::{CustomMetric, MetricKind},
     units::Unit,
 };
 
@@ -53,7 +54,32 @@ const THRESHOLDS: &[(&str, &str)] = &[
     ("rate(good) > 95%", "rate_good"),
     ("count(stalls) == 0", "count_stalls"),
     ("increase(target_rejected) > 100 over 1h", "increase_target_rejected"),
+    ("safe_rate >= 50/s", "safe_rate"),
+    ("safe_rate >= 85% * baseline(safe_rate)", "safe_rate"),
+    (
+        "ratio(increase(rejected_by_target), increase(processed_by_target)) <= 5%",
+        "increase_rejected_by_target_increase_processed_by_target",
+    ),
+    ("share(queued >= 90% * queue_limit) < 50%", "share_queued"),
+    ("rate(cache_hit{turn>1}) > 80%", "rate_cache_hit_turn_above_1"),
+    ("fairness(iterations, by=user) > 0.9", "fairness_count_iterations_by_user"),
+    ("variation(p95(iteration), by=repeat) < 15%", "variation_p95_iteration_by_repeat"),
+    ("rate(failed{status=5xx}) == 0%", "rate_failed_status_5xx"),
+    ("elapsed < 30s", "elapsed"),
+    ("restarts(target) == 0", "restarts_target"),
+    ("rate(dropped{reason=generator}) < 1%", "rate_dropped_reason_generator"),
     // Beyond the vocabulary.
+    ("elapsed{level=last} < 2 * elapsed{level=first}", "elapsed_level_last"),
+    ("fairness(count(ok{step=chat}), by=user) > 90%", "fairness_count_ok_step_chat_by_user"),
+    ("rate(iterations) >= 99%", "rate_iterations"),
+    ("rate(iterations{outcome=failed,level>=2}) < 1%", "rate_iterations_outcome_failed_level_from_2"),
+    ("rps(iterations) > 3/s", "rps_iterations"),
+    ("p95(iteration{outcome=ok}) < 3s", "p95_iteration_outcome_ok"),
+    ("rps(tokens) > 500/s", "rps_tokens"),
+    ("avg(tokens) > 10", "avg_tokens"),
+    ("avg(tokens_per_s) > 20/s", "avg_tokens_per_s"),
+    ("recovery < 30s", "recovery"),
+    ("count(tokens) / elapsed > 20/s", "count_tokens_elapsed"),
     ("p(99.9)(latency) < 1s", "p999_latency"),
     ("p99.9(latency) < 1s", "p999_latency"),
     ("p999(latency) < 1s", "p999_latency"),
@@ -206,7 +232,43 @@ fn thresholds_are_refused_with_a_reason() {
             ("p95(latncy) < 2s", 4, "`latncy` is not a metric", "did you mean `latency`"),
             ("latency < 2s", 0, "not aggregated", "p95(latency)"),
             ("rejected <= 5%", 0, "not aggregated", "rate(rejected)"),
-            ("safe_rate >= 50/s", 0, "not aggregated", "last(safe_rate)"),
+            ("queued >= 50", 0, "not aggregated", "last(queued)"),
+            ("tokens_per_s > 20", 0, "not aggregated", "avg(tokens_per_s)"),
+            ("max(elapsed) < 25s", 4, "one value", "write elapsed < 30s"),
+            ("elapsed(latency) < 25s", 0, "not a function", "without parentheses"),
+            ("elapsed < 25", 10, "the unit is missing", "2s"),
+            ("elapsed < 25s over 1m", 14, "`elapsed` looks at the whole run", "over"),
+            ("elapsed{step=a} < 25s", 0, "not kept by `step`", "level, phase"),
+            ("safe_rate{level=1} >= 50/s", 0, "not kept by `level`", "leave"),
+            ("safe_rate >= 50ms", 13, "a rate per second cannot be compared with a time", "100/s"),
+            ("avg(tokens_per_s) > 20ms", 20, "cannot be compared", "100/s"),
+            ("rate(tokens) > 5%", 0, "a share of what", ""),
+            ("rate(tokens) > 5", 0, "a share of what", "100/s"),
+            ("growth(tokens) < 5%", 0, "`growth` does not fit `tokens`", "avg(tokens)"),
+            ("count(ttft) == 0", 0, "`count` does not fit `ttft`", "p95(ttft)"),
+            ("p95(stalls) < 1", 0, "does not fit `stalls`", "count(stalls)"),
+            ("p95(itl{status=200}) < 1s", 4, "not kept by `status`", ""),
+            ("rate(ok{turn>x}) > 1%", 13, "compared with a number", "{turn>1}"),
+            ("rate(ok{step>1}) > 1%", 12, "no numbers", "`=~`"),
+            ("rate(ok{outcome>1}) > 1%", 15, "no numbers", ""),
+            ("share(latency > 1s) < 5%", 6, "looks at the target's gauges", "pool_used"),
+            ("share(max(queued) > 1) < 5%", 6, "looks at the target's gauges", ""),
+            ("share(queued) < 5%", 12, "expected a comparison", "pool_used < 95%"),
+            ("share(1 < 2) < 5%", 6, "no gauge", ""),
+            ("share(queued > 1) < 5", 20, "the unit is missing", "5%"),
+            ("fairness(iterations) > 0.9", 19, "expected `,`", "by=user"),
+            ("fairness(iterations, user) > 0.9", 21, "expected `by=`", "by=user"),
+            ("fairness(iterations, by=status) > 0.9", 24, "no part of a run", "phase"),
+            ("fairness(iterations, by=usr) > 0.9 over 1", 38, "expected a duration", ""),
+            ("fairness(iterations, by=step) > 0.9", 24, "not kept by `step`", ""),
+            ("variation(1 + p95(latency), by=repeat) < 5%", 10, "takes one aggregation", "p95(iteration)"),
+            ("variation(p95(latency), by=repeat) < 5", 37, "the unit is missing", "5%"),
+            ("ratio(count(ok)) < 5%", 15, "expected `,`", "ratio("),
+            ("baseline(elapsed + 1s) < 5s", 9, "takes one aggregation", ""),
+            ("drift(elapsed) < 5%", 6, "takes one aggregation", ""),
+            ("p95(sevice_time) < 1s", 4, "not a metric", "did you mean `service_time`"),
+            ("p95(tttf) < 1s", 4, "not a metric", "did you mean `ttft`"),
+            ("elapsd < 25s", 0, "not aggregated", "did you mean `elapsed`"),
             ("coutn(failed) == 0", 0, "`coutn` is not an aggregation", "did you mean `count`"),
             ("quantile(latency) < 1s", 0, "not an aggregation", "there are count"),
             ("p0(latency) < 1s", 0, "0 is not a percentile", "above 0"),
@@ -218,7 +280,8 @@ fn thresholds_are_refused_with_a_reason() {
             ("p95(latency{stpe=a}) < 1s", 12, "`stpe` is not a selector", "did you mean `step`"),
             ("p95(latency{outcome=rejectd}) < 1s", 20, "not a value of `outcome`", "did you mean `rejected`"),
             ("p95(latency{status=200}) < 1s", 4, "not kept by `status`", "leave"),
-            ("count(failed{status=5xx}) == 0", 6, "not kept by `status`", "requests{status=5xx}"),
+            ("count(rejected{status=5xx}) == 0", 6, "not kept by `status`", "requests{status=5xx}"),
+            ("count(failed{status=5xx,reason=expect}) == 0", 6, "by status or by reason", ""),
             ("count(requests{status=9xx}) == 0", 22, "not a status", "5xx"),
             ("p95(send_lag{step=a}) < 1s", 4, "not kept by `step`", ""),
             ("p95(timing) < 1s", 4, "which part", "timing{timing=ttfb}"),
@@ -240,13 +303,93 @@ fn thresholds_are_refused_with_a_reason() {
             ("count(failed since last_run) == 0", 6, "only an increase", ""),
             ("increase(x since yesterday) < 1", 17, "expected `last_run`", ""),
             ("drift(drift(p95(latency))) < 1%", 6, "takes one aggregation", ""),
-            ("max(memory{resource=a}) < 1GB", 4, "stats are not selected", ""),
+            ("max(memory{timing=dns}) < 1GB", 4, "not kept by `timing`", ""),
             ("p95(latency < 2s", 12, "expected `)`", ""),
             ("drift(p95(latency)) < 1% over 1m", 25, "looks at the whole run", "over"),
             ("p97(latency) < 2 * baseline(p97(latency))", 28, "not kept of past runs", "p95"),
         ],
         parse_threshold,
     );
+}
+
+#[test]
+fn conditions_on_gauges_are_refused_with_a_reason() {
+    refused(
+        &[
+            ("rate(rejected) == 0%", 0, "looks at the target's gauges", "pool_used < 95%"),
+            ("latency < 1s", 0, "looks at the target's gauges", ""),
+            ("pool_used", 9, "expected a comparison", ""),
+            ("pool_used < 95% over 1m", 16, "expected the end", ""),
+            ("1 < 2", 0, "no gauge", ""),
+        ],
+        parse_held,
+    );
+    for good in ["pool_used < 95%", "queued < 95% * queued.limit", "0 == active", "used - 5pp < 90%"] {
+        assert_eq!(&*parse_held(good).expect(good).source, good);
+    }
+}
+
+#[test]
+fn formulas_are_refused_with_a_reason() {
+    refused(
+        &[
+            ("", 0, "empty", ""),
+            ("'text'", 0, "a trend is a number", "service_time"),
+            ("$.a /", 5, "expected a value", ""),
+            ("$.a > 1", 4, "expected +, -, *, / or the end", ""),
+            ("body", 0, "a trend is a number", ""),
+        ],
+        parse_formula,
+    );
+    for good in ["tokens / service_time", "header['x-wait-ms']", "($.a + $.b) * 2 - vu", "latency"] {
+        assert_eq!(&*parse_formula(good).expect(good).source, good);
+    }
+}
+
+#[test]
+fn grades_are_one_threshold() {
+    let graded = |of, pass, warn, fail| parse_graded(of, pass, warn, fail);
+    let threshold = graded("elapsed", "< 25s", Some("< 35s"), Some("> 40s")).expect("good");
+    assert_eq!((&*threshold.source, &*threshold.name), ("elapsed < 25s (warn < 35s, fail > 40s)", "elapsed"));
+    assert_eq!(graded("rate(ok)", "== 100%", None, None).expect("good").grades.map(|_| ()), None);
+    let refused = |of, pass, warn, fail| {
+        let (part, error) = graded(of, pass, warn, fail).expect_err("refused");
+        format!("{part:?} {}: {}", error.offset, error.message)
+    };
+    insta::assert_snapshot!(refused("elapsd", "< 25s", None, None), @"Of 0: `elapsd` is not aggregated");
+    insta::assert_snapshot!(refused("elapsed", "25s", None, None), @"Pass 0: expected a comparison (<, <=, >, >=, ==, !=), found `25s`");
+    insta::assert_snapshot!(refused("elapsed", "< 25s", Some("< 35%"), None), @"Warn 2: a time cannot be compared with a share");
+    insta::assert_snapshot!(refused("rate(ok)", "> 95%", None, Some("< 3/s")), @"Fail 0: a share cannot be compared with a rate per second");
+    insta::assert_snapshot!(refused("p95(latency)", "< 1s over 1m", None, None), @"Pass 0: grades are of the whole run");
+}
+
+#[test]
+fn custom_metrics_are_used_as_what_they_are() {
+    let custom = [
+        CustomMetric { name: "good".into(), kind: MetricKind::Rate(parse_expect("status == 200").expect("good")) },
+        CustomMetric {
+            name: "wait".into(),
+            kind: MetricKind::Trend {
+                formula: parse_formula("header['x-wait']").expect("good"),
+                unit: Unit::Seconds,
+                scale: 0.001,
+            },
+        },
+    ];
+    let check = |src: &str, part: &str| {
+        let found = check_custom(&parse_threshold(src).expect(src), &custom);
+        let said = found.err().map(|error| error.message).unwrap_or_default();
+        assert!(if part.is_empty() { said.is_empty() } else { said.contains(part) }, "{src}: {said}");
+    };
+    for good in ["rate(good{turn>1}) > 80%", "count(good) > 3", "p95(wait{step=a}) < 1s", "max(memory) < 1GB"] {
+        check(good, "");
+    }
+    check("p95(good) > 1", "is a rate");
+    check("last(wait) < 1s", "is a trend");
+    check("max(memory{level=1}) < 1GB", "stats are not selected from");
+    let units = [("wait".into(), Unit::Seconds)].into();
+    let unit = check_units(&parse_threshold("p95(wait) < 5").expect("parsed"), &units).expect_err("a unit is missing");
+    assert_eq!(unit.message, "the unit is missing");
 }
 
 #[test]
@@ -303,10 +446,15 @@ fn length_and_depth_are_bounded() {
     assert!(parse_threshold(&wide).expect_err("wide").message.contains("too many terms"));
 }
 
+fn errors(src: &str) -> impl Iterator<Item = ExprError> {
+    let all = [parse_expect(src).err(), parse_threshold(src).err(), parse_formula(src).err(), parse_held(src).err()];
+    all.into_iter().flatten()
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_parsers_panic(src in ".{0,80}") {
-        for error in [parse_expect(&src).err(), parse_threshold(&src).err()].into_iter().flatten() {
+        for error in errors(&src) {
             prop_assert!(error.offset <= src.len() && src.is_char_boundary(error.offset), "{src:?}: {error:?}");
         }
     }
@@ -316,12 +464,12 @@ proptest! {
         words in prop::collection::vec(prop::sample::select(vec![
             "p95", "(", ")", "latency", "{", "}", "step", "=", "==", "a", ",", "<", "2s", "5%", "rate", "ok", "$.a", "$1", "[", "]",
             "'x'", "body", "=~", "/re/", "/", "not", "and", "or", "in", "2xx", "header", "exists", "all", "-", "+", "*", "over", "1m",
-            "for", "baseline", "drift", "count", "growth", "since", "last_run", "é", "\"", "$", ".",
+            "for", "baseline", "drift", "share", "ratio", "fairness", "by", "elapsed", ">", "user", "count", "growth", "since", "last_run", "é", "\"", "$", ".",
         ]), 0..24),
         glue in prop::sample::select(vec!["", " "]),
     ) {
         let src = words.join(glue);
-        for error in [parse_expect(&src).err(), parse_threshold(&src).err()].into_iter().flatten() {
+        for error in errors(&src) {
             prop_assert!(error.offset <= src.len() && src.is_char_boundary(error.offset), "{src:?}: {error:?}");
         }
     }

@@ -1,17 +1,16 @@
-//! Thresholds: `agg(metric{selectors}) op value [over W [for H]]`, with arithmetic on both sides.
+//! Thresholds: `agg(metric{selectors}) op value [over W [for H]]`, with arithmetic on both sides; grades; conditions on
+//! the gauges of one moment.
 
 use std::time::Duration;
 
 use super::{
-    check::{check_aggregate, check_sides},
-    lex::{ExprError, Kind, Token},
-    names::{AGGREGATIONS, METRICS, SELECTORS, slip, suggest},
-    parse::{Parser, whole_regex},
+    check_units::{check_limit, check_sides},
+    lex::{ExprError, Kind},
+    parse::Parser,
     slug::slug,
 };
 use crate::model::{
-    expr::{Aggregate, Aggregation, Dimension, Measure, Metric, Operator, Pattern, Selector, Threshold},
-    outcome::Outcome,
+    expr::{Aggregation, Grades, Held, Limit, Measure, Operator, Threshold},
     run::Severity,
     units::{Quantity, Unit},
 };
@@ -19,10 +18,7 @@ use crate::model::{
 /// Longest window, so that a judge's memory is bounded.
 const MAX_WINDOW: Duration = Duration::from_hours(1);
 
-/// The quantiles in a run's summary, which is all that is left of a past run.
-const KEPT_QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
-
-const EXAMPLE: &str = "write a threshold such as p95(latency) < 2s or rate(rejected) <= 5%";
+pub(super) const EXAMPLE: &str = "write a threshold such as p95(latency) < 2s or rate(rejected) <= 5%";
 
 /// Parses a condition on a run, such as `p95(latency{level=last}) < 3 * p95(latency{level=first})`. Severity and the other
 /// options have their defaults.
@@ -37,9 +33,9 @@ pub fn parse_threshold(src: &str) -> Result<Threshold, ExprError> {
     let mut right = parser.sum()?;
     let window_at = parser.at();
     let (over, hold) = parser.window()?;
-    let drifts = |side: &Measure| side.any(&|part| matches!(part, Measure::Drift(_)));
-    if over.is_some() && (drifts(&left) || drifts(&right)) {
-        return Err(ExprError::new(window_at, "`drift` looks at the whole run").help("leave out `over`"));
+    if over.is_some() {
+        fits_a_window(&left, window_at)?;
+        fits_a_window(&right, window_at)?;
     }
     if *parser.peek() != Kind::End {
         let error = parser.unexpected("`over` or the end");
@@ -48,9 +44,8 @@ pub fn parse_threshold(src: &str) -> Result<Threshold, ExprError> {
             _ => error,
         });
     }
-    let measured = |side: &Measure| side.any(&|part| matches!(part, Measure::Of(_)));
-    if !measured(&left) {
-        if !measured(&right) {
+    if !is_measured(&left) {
+        if !is_measured(&right) {
             return Err(ExprError::new(0, "nothing is measured here").help(EXAMPLE));
         }
         std::mem::swap(&mut left, &mut right);
@@ -69,6 +64,9 @@ pub fn parse_threshold(src: &str) -> Result<Threshold, ExprError> {
         min_samples: 0,
         implicit: false,
         runbook: None,
+        hint: None,
+        only_while: None,
+        grades: None,
         left,
         op,
         right,
@@ -77,8 +75,88 @@ pub fn parse_threshold(src: &str) -> Result<Threshold, ExprError> {
     })
 }
 
+/// Which text of a graded threshold an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GradePart {
+    /// What is measured.
+    Of,
+    /// `pass:`
+    Pass,
+    /// `warn:`
+    Warn,
+    /// `fail:`
+    Fail,
+}
+
+/// Parses `{of: elapsed, pass: "< 25s", warn: "< 35s", fail: "> 40s"}`; the offset of an error counts within the text that
+/// it is about.
+pub fn parse_graded(
+    of: &str,
+    pass: &str,
+    warn: Option<&str>,
+    fail: Option<&str>,
+) -> Result<Threshold, (GradePart, ExprError)> {
+    let of = of.trim_end();
+    let parse = |part: GradePart, limit: &str| {
+        let whole = parse_threshold(&format!("{of} {limit}")).and_then(|threshold| match threshold.over {
+            Some(_) => Err(ExprError::new(of.len() + 1, "grades are of the whole run").help("leave out `over`")),
+            None => Ok(threshold),
+        });
+        whole.map_err(|error| match error.offset.checked_sub(of.len() + 1) {
+            Some(offset) => (part, ExprError { offset, ..error }),
+            None => (GradePart::Of, error),
+        })
+    };
+    let threshold = parse(GradePart::Pass, pass)?;
+    let limit = |part: GradePart, text: Option<&str>| -> Result<Option<Limit>, (GradePart, ExprError)> {
+        let Some(text) = text else { return Ok(None) };
+        let Threshold { op, right, .. } = parse(part, text)?;
+        check_limit(&threshold.left, &right).map_err(|error| (part, error))?;
+        Ok(Some(Limit { op, right }))
+    };
+    let (warned, failed) = (limit(GradePart::Warn, warn)?, limit(GradePart::Fail, fail)?);
+    let written = [("warn", warn), ("fail", fail)];
+    let others: Vec<String> =
+        written.iter().filter_map(|(word, text)| Some(format!("{word} {}", text.as_ref()?.trim()))).collect();
+    let source = match others.is_empty() {
+        true => threshold.source.to_string(),
+        false => format!("{} ({})", threshold.source, others.join(", ")),
+    };
+    let grades = (!others.is_empty()).then_some(Grades { warn: warned, fail: failed });
+    Ok(Threshold { source: source.into(), grades, ..threshold })
+}
+
+/// Parses a condition on the target's gauges at one moment, such as `pool_used < 95%`.
+pub fn parse_held(src: &str) -> Result<Held, ExprError> {
+    let mut parser = Parser::new(src)?;
+    parser.gauges = true;
+    let held = parser.held()?;
+    if *parser.peek() != Kind::End {
+        return Err(parser.unexpected("the end"));
+    }
+    Ok(held)
+}
+
+fn is_measured(side: &Measure) -> bool {
+    side.any(&|part| matches!(part, Measure::Of(_) | Measure::Share(_)))
+}
+
+/// Some things are of the whole run.
+fn fits_a_window(side: &Measure, at: usize) -> Result<(), ExprError> {
+    let mut whole = None;
+    side.visit(&mut |part| match part {
+        Measure::Drift(_) => whole = Some("drift"),
+        Measure::Of(aggregate) if aggregate.by == Aggregation::Plain => whole = Some(aggregate.metric.as_str()),
+        _ => {}
+    });
+    match whole {
+        Some(word) => Err(ExprError::new(at, format!("`{word}` looks at the whole run")).help("leave out `over`")),
+        None => Ok(()),
+    }
+}
+
 impl Parser<'_> {
-    fn sum(&mut self) -> Result<Measure, ExprError> {
+    pub(super) fn sum(&mut self) -> Result<Measure, ExprError> {
         self.nested(|parser| parser.chain(&[("+", Operator::Add), ("-", Operator::Sub)], Self::product))
     }
 
@@ -123,114 +201,39 @@ impl Parser<'_> {
                 self.expect(")")?;
                 Ok(inner)
             }
+            Kind::Word(word) if self.gauges => {
+                self.take();
+                self.gauge(word, at)
+            }
             Kind::Word(word) => {
                 self.take();
                 self.call(word, at)
             }
             Kind::Class(_) => Err(self.unexpected("a number with a unit, or an aggregation").help(EXAMPLE)),
+            _ if self.gauges => Err(self.unexpected("the name of a gauge, or a number")),
             _ => Err(self.unexpected("an aggregation such as p95(latency), or a number").help(EXAMPLE)),
         }
     }
 
-    /// What stands in the parentheses of `word`.
-    fn call(&mut self, word: &str, at: usize) -> Result<Measure, ExprError> {
-        if *self.peek() != Kind::Symbol("(") {
-            return Err(not_a_call(word, at));
-        }
-        if matches!(word, "drift" | "baseline") {
-            self.expect("(")?;
-            let inner_at = self.at();
-            let inner = self.sum()?;
-            self.expect(")")?;
-            let nested = inner.any(&|part| matches!(part, Measure::Drift(_) | Measure::Baseline(_)));
-            let alone = matches!(&inner, Measure::Of(_));
-            if nested || !alone {
-                let error = ExprError::new(inner_at, format!("`{word}` takes one aggregation"));
-                return Err(error.help(format!("write {word}(p95(latency))")));
-            }
-            if let (Measure::Of(Aggregate { by: Aggregation::Quantile(q), .. }), "baseline") = (&inner, word)
-                && !KEPT_QUANTILES.iter().any(|kept| (kept - q).abs() < 1e-9)
-            {
-                let error = ExprError::new(inner_at, "this percentile is not kept of past runs");
-                return Err(error.help("p50, p90, p95, p99 and p99.9 are"));
-            }
-            let inner = Box::new(inner);
-            return Ok(if word == "drift" { Measure::Drift(inner) } else { Measure::Baseline(inner) });
-        }
-        let by = if word == "p" { self.percentile_call()? } else { aggregation(word, at)? };
-        self.expect("(")?;
-        let aggregate = self.aggregate(word, by, at)?;
-        self.expect(")")?;
-        Ok(Measure::Of(aggregate))
-    }
-
-    /// The `(99.9)` of `p(99.9)(latency)`.
-    fn percentile_call(&mut self) -> Result<Aggregation, ExprError> {
-        self.expect("(")?;
+    /// `queued >= 90% * queue_limit`: gauges of one moment.
+    pub(super) fn held(&mut self) -> Result<Held, ExprError> {
         let at = self.at();
-        let Kind::Number(Quantity { value, unit: Unit::Count }) = *self.peek() else {
-            return Err(self.unexpected("a percentile").help("write p(95)(latency) or p95(latency)"));
+        let mut left = self.sum()?;
+        let Some(mut op) = self.compare()? else {
+            return Err(self.unexpected("a comparison").help("write a gauge and its limit, such as pool_used < 95%"));
         };
-        self.take();
-        self.expect(")")?;
-        quantile(value, at)
-    }
-
-    fn aggregate(&mut self, word: &str, by: Aggregation, at: usize) -> Result<Aggregate, ExprError> {
-        let metric_at = self.at();
-        let Kind::Word(name) = *self.peek() else {
-            return Err(self.unexpected("a metric such as latency, rejected or the name of a stat"));
-        };
-        self.take();
-        let metric = metric(name, metric_at)?;
-        let selectors = if self.eat("{") { self.selectors()? } else { Vec::new() };
-        let since_last_run = self.eat_word("since");
-        if since_last_run && !self.eat_word("last_run") {
-            return Err(self.unexpected("`last_run`").help("write increase(rejected_total since last_run)"));
-        }
-        if since_last_run && by != Aggregation::Increase {
-            let error = ExprError::new(metric_at, "only an increase reaches back to the run before");
-            return Err(error.help(format!("write increase({name} since last_run)")));
-        }
-        let aggregate = Aggregate { by, metric, selectors, since_last_run };
-        check_aggregate(&aggregate, word, name, at, metric_at)?;
-        Ok(aggregate)
-    }
-
-    /// Up to and with the closing brace.
-    fn selectors(&mut self) -> Result<Vec<Selector>, ExprError> {
-        let mut found = Vec::new();
-        loop {
-            found.push(self.selector()?);
-            if self.eat("}") {
-                return Ok(found);
+        let right_at = self.at();
+        let mut right = self.sum()?;
+        let source = self.src[at..self.at()].trim().into();
+        if !is_measured(&left) {
+            if !is_measured(&right) {
+                return Err(ExprError::new(at, "no gauge is looked at").help("write pool_used < 95%"));
             }
-            self.expect(",").map_err(|error| error.help("write {step=chat,outcome=rejected}"))?;
+            std::mem::swap(&mut left, &mut right);
+            op = op.mirrored();
         }
-    }
-
-    fn selector(&mut self) -> Result<Selector, ExprError> {
-        let at = self.at();
-        let Kind::Word(key) = *self.peek() else {
-            return Err(self.unexpected("the key of a selector").help("write {step=chat}"));
-        };
-        self.take();
-        let by = dimension(key, at)?;
-        let (matches, negated) = match self.peek() {
-            Kind::Symbol("=" | "==") => (false, false),
-            Kind::Symbol("!=") => (false, true),
-            Kind::Symbol("=~") => (true, false),
-            Kind::Symbol("!~") => (true, true),
-            _ => return Err(self.unexpected("`=`, `!=`, `=~` or `!~`")),
-        };
-        self.take();
-        let (at, text) = match self.take() {
-            Token { kind: Kind::Text(text), at, .. } if !text.is_empty() => (at, text),
-            Token { kind: Kind::Regex(text), at, .. } => (at, text),
-            token => return Err(ExprError::new(token.at, format!("`{key}` has no value")).help("write {step=chat}")),
-        };
-        let value = if matches { Pattern::Matches(whole_regex(at, &text)?) } else { value(&by, &text, at)? };
-        Ok(Selector { by, value, negated })
+        check_sides(&left, &right, at, right_at)?;
+        Ok(Held { source, left, op, right })
     }
 
     /// `over W [for H]`.
@@ -261,135 +264,6 @@ impl Parser<'_> {
     }
 }
 
-/// A bare name where an aggregation should be.
-fn not_a_call(word: &str, at: usize) -> ExprError {
-    let error = ExprError::new(at, format!("`{word}` is not aggregated"));
-    let times = ["latency", "service_time", "send_lag", "iteration"];
-    error.help(match word {
-        _ if times.contains(&word) => format!("write p95({word}), avg({word}) or max({word})"),
-        "ok" | "rejected" | "failed" | "dropped" => format!("write rate({word}) or count({word})"),
-        _ if AGGREGATIONS.contains(&word) => format!("write {word}(…)"),
-        _ => match suggest(word, METRICS) {
-            Some(meant) => format!("did you mean `{meant}`? Aggregate it, such as p95(latency) or count(failed)"),
-            None => format!("write last({word}), max({word}) or increase({word})"),
-        },
-    })
-}
-
-fn aggregation(word: &str, at: usize) -> Result<Aggregation, ExprError> {
-    Ok(match word {
-        "count" => Aggregation::Count,
-        "rate" => Aggregation::Share,
-        "rps" => Aggregation::PerSecond,
-        "avg" | "mean" => Aggregation::Mean,
-        "min" => Aggregation::Min,
-        "max" => Aggregation::Max,
-        "med" | "median" => Aggregation::Quantile(0.5),
-        "first" => Aggregation::First,
-        "last" => Aggregation::Last,
-        "growth" => Aggregation::Growth { absolute: false },
-        "slope" => Aggregation::Slope,
-        "increase" => Aggregation::Increase,
-        _ => {
-            if let Some(percent) = word.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok()) {
-                // p999 is the usual shorthand of p(99.9).
-                let percent = if percent > 100.0 && word.starts_with("p99") && !word.contains('.') {
-                    percent / 10_f64.powf(word.len() as f64 - 3.0)
-                } else {
-                    percent
-                };
-                return quantile(percent, at);
-            }
-            let error = ExprError::new(at, format!("`{word}` is not an aggregation"));
-            return Err(match suggest(word, AGGREGATIONS) {
-                Some(meant) => error.help(format!("did you mean `{meant}`?")),
-                None => error.help(format!("there are {} and p95", AGGREGATIONS.join(", "))),
-            });
-        }
-    })
-}
-
-fn quantile(percent: f64, at: usize) -> Result<Aggregation, ExprError> {
-    if percent > 0.0 && percent <= 100.0 {
-        return Ok(Aggregation::Quantile((percent * 1e6).round() / 1e8));
-    }
-    Err(ExprError::new(at, format!("{percent} is not a percentile")).help("a percentile is above 0 and at most 100"))
-}
-
-fn metric(name: &str, at: usize) -> Result<Metric, ExprError> {
-    Ok(match name {
-        "requests" => Metric::Requests,
-        "sent" => Metric::Sent,
-        "planned" => Metric::Planned,
-        "dropped" => Metric::Dropped,
-        "ok" => Metric::Outcome(Outcome::Ok),
-        "rejected" => Metric::Outcome(Outcome::Rejected),
-        "failed" => Metric::Outcome(Outcome::Failed),
-        "interrupted" => Metric::Outcome(Outcome::Interrupted),
-        "iterations" => Metric::Iterations,
-        "iteration" => Metric::Iteration,
-        "latency" => Metric::Latency,
-        "service_time" => Metric::ServiceTime,
-        "send_lag" => Metric::SendLag,
-        "timing" => Metric::Timing,
-        "samples_lost" => Metric::SamplesLost,
-        "clock_steps" => Metric::ClockSteps,
-        "blocked" | "dns" | "connect" | "tls" | "ttfb" | "transfer" => {
-            let error = ExprError::new(at, format!("`{name}` is a part of a request's time"));
-            return Err(error.help(format!("write timing{{timing={name}}}")));
-        }
-        _ => match slip(name, METRICS) {
-            Some(meant) => {
-                let error = ExprError::new(at, format!("`{name}` is not a metric"));
-                return Err(error.help(format!("did you mean `{meant}`?")));
-            }
-            None => Metric::Stat(name.into()),
-        },
-    })
-}
-
-fn dimension(key: &str, at: usize) -> Result<Dimension, ExprError> {
-    Ok(match key {
-        "step" => Dimension::Step,
-        "status" => Dimension::Status,
-        "outcome" => Dimension::Outcome,
-        "reason" => Dimension::Reason,
-        "timing" => Dimension::Timing,
-        _ if SELECTORS.contains(&key) => Dimension::Group(key.into()),
-        _ => match slip(key, SELECTORS) {
-            Some(meant) => {
-                let error = ExprError::new(at, format!("`{key}` is not a selector"));
-                return Err(error.help(format!("did you mean `{meant}`?")));
-            }
-            None => Dimension::Group(key.into()),
-        },
-    })
-}
-
-/// A value as the dimension has it.
-fn value(by: &Dimension, text: &str, at: usize) -> Result<Pattern, ExprError> {
-    let one_of = |words: &[&str]| {
-        if words.contains(&text) {
-            return Ok(Pattern::Is(text.into()));
-        }
-        let error = ExprError::new(at, format!("`{text}` is not a value of `{}`", by.as_str()));
-        Err(match suggest(text, words.iter().copied()) {
-            Some(meant) => error.help(format!("did you mean `{meant}`?")),
-            None => error.help(format!("there are {}", words.join(", "))),
-        })
-    };
-    match by {
-        Dimension::Outcome => one_of(&["ok", "rejected", "failed", "interrupted"]),
-        Dimension::Timing => one_of(&["blocked", "dns", "connect", "tls", "ttfb", "transfer"]),
-        Dimension::Status => match text.strip_suffix("xx").map_or_else(|| text.parse(), str::parse::<u16>) {
-            Ok(class @ 1..=5) if text.ends_with("xx") => Ok(Pattern::Class(class)),
-            Ok(100..=999) if !text.ends_with("xx") => Ok(Pattern::Is(text.into())),
-            _ => Err(ExprError::new(at, format!("`{text}` is not a status")).help("write 503 or 5xx")),
-        },
-        Dimension::Step | Dimension::Reason | Dimension::Group(_) => Ok(Pattern::Is(text.into())),
-    }
-}
-
 /// Lets the units of the limit decide what `rate` and `growth` are.
 fn settle(left: &mut Measure, right: &mut Measure) {
     let both = [&*left, &*right];
@@ -407,12 +281,14 @@ fn settle(left: &mut Measure, right: &mut Measure) {
 
 fn apply(side: &mut Measure, per_second: bool, ratio: bool) {
     match side {
-        Measure::Number(_) => {}
+        Measure::Number(_) | Measure::Share(_) => {}
         Measure::Of(aggregate) => match &mut aggregate.by {
             by @ Aggregation::Share if per_second => *by = Aggregation::PerSecond,
             Aggregation::Growth { absolute } => *absolute = !ratio,
             _ => {}
         },
+        // What varies has a limit of its own kind: how much, not how many.
+        Measure::Spread { .. } => {}
         Measure::Drift(inner) | Measure::Baseline(inner) => apply(inner, per_second, ratio),
         Measure::Math(left, _, right) => {
             apply(left, per_second, ratio);

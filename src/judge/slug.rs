@@ -1,6 +1,6 @@
 //! The name of a threshold that was given none: what it measures, as a metric label can hold it.
 
-use crate::model::expr::{Aggregate, Aggregation, Measure, Metric, Pattern};
+use crate::model::expr::{Aggregate, Aggregation, Compare, Measure, Pattern};
 
 /// Aggregation, metric and selectors as a metric label: `p95_latency_level_last`.
 pub(super) fn slug(measure: &Measure) -> String {
@@ -9,6 +9,8 @@ pub(super) fn slug(measure: &Measure) -> String {
         Measure::Of(aggregate) => aggregate_slug(aggregate),
         Measure::Drift(inner) => format!("drift_{}", slug(inner)),
         Measure::Baseline(inner) => format!("baseline_{}", slug(inner)),
+        Measure::Share(held) => format!("share_{}", slug(&held.left)),
+        Measure::Spread { how, of, by } => format!("{}_{}_by_{}", how.as_str(), slug(of), by.as_str()),
         Measure::Math(left, _, right) => {
             [slug(left), slug(right)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
         }
@@ -30,8 +32,10 @@ fn aggregate_slug(aggregate: &Aggregate) -> String {
         Aggregation::Growth { .. } => "growth".to_owned(),
         Aggregation::Slope => "slope".to_owned(),
         Aggregation::Increase => "increase".to_owned(),
+        Aggregation::Restarts => "restarts".to_owned(),
+        Aggregation::Plain => String::new(),
     };
-    let mut words = vec![by, metric_name(&aggregate.metric).to_owned()];
+    let mut words = vec![by, aggregate.metric.as_str().to_owned()];
     for selector in &aggregate.selectors {
         words.push(selector.by.as_str().to_owned());
         if selector.negated {
@@ -41,6 +45,7 @@ fn aggregate_slug(aggregate: &Aggregate) -> String {
             Pattern::Is(value) => value.to_string(),
             Pattern::Class(class) => format!("{class}xx"),
             Pattern::Matches(regex) => regex.as_str().to_owned(),
+            Pattern::Number(op, number) => format!("{}_{number}", in_words(*op)),
         });
     }
     let joined = words.join("_").replace('.', "").to_lowercase();
@@ -48,22 +53,14 @@ fn aggregate_slug(aggregate: &Aggregate) -> String {
     clean.collect::<Vec<_>>().join("_")
 }
 
-/// As written.
-fn metric_name(metric: &Metric) -> &str {
-    match metric {
-        Metric::Requests => "requests",
-        Metric::Sent => "sent",
-        Metric::Planned => "planned",
-        Metric::Dropped => "dropped",
-        Metric::Outcome(outcome) => outcome.as_str(),
-        Metric::Iterations => "iterations",
-        Metric::Iteration => "iteration",
-        Metric::Latency => "latency",
-        Metric::ServiceTime => "service_time",
-        Metric::SendLag => "send_lag",
-        Metric::Timing => "timing",
-        Metric::SamplesLost => "samples_lost",
-        Metric::ClockSteps => "clock_steps",
-        Metric::Stat(name) => name,
+/// A comparison, as a metric label can hold it.
+fn in_words(op: Compare) -> &'static str {
+    match op {
+        Compare::Eq => "is",
+        Compare::Ne => "not",
+        Compare::Lt => "below",
+        Compare::Le => "to",
+        Compare::Gt => "above",
+        Compare::Ge => "from",
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     measure::data::{StatPoint, StatSeries},
-    model::{run::StatSummary, units::Unit},
+    model::{expr::Spread, run::StatSummary, units::Unit},
 };
 
 /// Fewer points than this show no trend.
@@ -129,6 +129,23 @@ pub fn increase(points: &[StatPoint], before: Option<f64>) -> Option<f64> {
         last = point.value;
     }
     Some(sum)
+}
+
+/// How much values differ; `None` below two of them, and where their mean is not above 0.
+pub fn spread(how: Spread, values: &[f64]) -> Option<f64> {
+    let (count, sum) = (values.len() as f64, values.iter().sum::<f64>());
+    if values.len() < 2 || sum <= 0.0 {
+        return None;
+    }
+    let ends = values
+        .iter()
+        .copied()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let squares: f64 = values.iter().map(|value| value * value).sum();
+    Some(match how {
+        Spread::Variation => (ends.1 - ends.0) / (sum / count),
+        Spread::Fairness => sum * sum / (count * squares),
+    })
 }
 
 /// The trend of values at equal distances over their whole length: end / start − 1 of the Theil–Sen line. `None` below

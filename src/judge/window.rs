@@ -2,14 +2,22 @@
 //! Fed once a second with that second's measurements, of which it keeps only what its thresholds ask for; memory is
 //! bounded, because old seconds are merged into at most 120 buckets per window.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::evaluate::{Evidence, History, judge, sentence};
+use super::{
+    evaluate::{Evidence, History, judge, sentence},
+    gauges,
+    needs::Needs,
+};
 use crate::{
-    measure::data::{Iterations, RunData, Series, StatSeries},
+    measure::data::RunData,
     model::{
         Name,
-        expr::{Measure, Metric, Threshold},
+        expr::{Measure, Threshold},
         run::{ThresholdReport, ThresholdResult},
     },
 };
@@ -59,7 +67,10 @@ impl WindowJudge {
         };
         let drifting: Vec<&Threshold> = thresholds.iter().filter(drifts).collect();
         let course = (!drifting.is_empty()).then(|| Course::new(Needs::of(&drifting)));
-        let during = thresholds.iter().filter(|threshold| threshold.over.is_some() || threshold.abort_on_fail);
+        let is_during = |threshold: &&Threshold| {
+            threshold.over.is_some() || threshold.abort_on_fail || threshold.only_while.is_some()
+        };
+        let during = thresholds.iter().filter(is_during);
         Self { rules: during.map(Rule::new).collect(), course, history, elapsed: Duration::ZERO }
     }
 
@@ -94,6 +105,11 @@ impl WindowJudge {
         self.rule(name)?.latest.as_ref()
     }
 
+    /// What was measured in the seconds in which the `while` of a threshold held.
+    pub(super) fn held(&self, name: &str) -> Option<RunData> {
+        Some(self.rule(name)?.window.merged())
+    }
+
     /// The time since the start of the run.
     pub(super) fn elapsed(&self) -> Duration {
         self.elapsed
@@ -119,8 +135,9 @@ pub(super) fn not_held(report: ThresholdReport) -> ThresholdReport {
 struct Rule {
     threshold: Threshold,
     needs: Needs,
-    /// The window; without `over`, one bucket with the run so far.
-    buckets: VecDeque<RunData>,
+    window: Window,
+    /// The last readings of the gauges that its `while` names.
+    readings: BTreeMap<Name, f64>,
     /// Since when it is breached without a break.
     since: Option<Duration>,
     latest: Option<ThresholdReport>,
@@ -132,7 +149,8 @@ impl Rule {
         Self {
             threshold: threshold.clone(),
             needs: Needs::of(&[threshold]),
-            buckets: VecDeque::new(),
+            window: Window::new(threshold.over),
+            readings: BTreeMap::new(),
             since: None,
             latest: None,
             breach: None,
@@ -140,14 +158,15 @@ impl Rule {
     }
 
     fn push(&mut self, second: &RunData, length: Duration, elapsed: Duration, history: &History) -> Option<Abort> {
-        if self.breach.is_some() {
+        if self.breach.is_some() || !self.counts(second) {
             return None;
         }
-        let full = self.add(self.needs.strip(second, length));
-        if !full || elapsed < self.threshold.delay_abort_eval {
+        let full = self.window.add(self.needs.strip(second, length));
+        let at_the_end = self.threshold.over.is_none() && !self.threshold.abort_on_fail;
+        if !full || at_the_end || elapsed < self.threshold.delay_abort_eval {
             return None;
         }
-        let data = merged(&self.buckets);
+        let data = self.window.merged();
         let evidence = Evidence { data: &data, history, windows: None, clock_steps: 0 };
         let report = judge(&self.threshold, &evidence);
         if report.result != ThresholdResult::Fail {
@@ -163,13 +182,47 @@ impl Rule {
         self.latest = Some(report.clone());
         let reason = sentence(&self.threshold, &report);
         self.breach = Some(Breach { at: elapsed, report });
-        self.buckets.clear();
+        self.window.clear();
         self.threshold.abort_on_fail.then(|| Abort { threshold: self.threshold.name.clone(), reason })
     }
 
+    /// Whether a second counts: its `while` holds by the last readings known in it.
+    fn counts(&mut self, second: &RunData) -> bool {
+        let Some(held) = &self.threshold.only_while else { return true };
+        for (name, series) in &second.stats {
+            if let Some(point) = series.points.last() {
+                self.readings.insert(name.clone(), point.value);
+            }
+        }
+        gauges::holds(held, &|name| self.readings.get(name).copied()).unwrap_or(false)
+    }
+}
+
+/// The last seconds, or all of them.
+#[derive(Debug)]
+pub(super) struct Window {
+    over: Option<Duration>,
+    /// Without `over`, one bucket with the run so far.
+    buckets: VecDeque<RunData>,
+}
+
+impl Window {
+    pub(super) fn new(over: Option<Duration>) -> Self {
+        Self { over, buckets: VecDeque::new() }
+    }
+
+    /// What is in it.
+    pub(super) fn merged(&self) -> RunData {
+        merged(&self.buckets)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.buckets.clear();
+    }
+
     /// Adds a second; whether the window is full.
-    fn add(&mut self, second: RunData) -> bool {
-        let Some(over) = self.threshold.over else {
+    pub(super) fn add(&mut self, second: RunData) -> bool {
+        let Some(over) = self.over else {
             self.append(second, Duration::MAX);
             return true;
         };
@@ -251,63 +304,4 @@ fn merged<'a>(parts: impl IntoIterator<Item = &'a RunData>) -> RunData {
 
 fn merge_chunks(slices: &[RunData], size: usize) -> Vec<RunData> {
     slices.chunks(size).map(merged).collect()
-}
-
-/// What thresholds ask for; the rest of a second is not kept.
-#[derive(Debug, Default)]
-struct Needs {
-    latency: bool,
-    service_time: bool,
-    timing: bool,
-    send_lag: bool,
-    iteration: bool,
-    stats: Vec<Name>,
-}
-
-impl Needs {
-    fn of(thresholds: &[&Threshold]) -> Self {
-        let mut needs = Self::default();
-        for aggregate in thresholds.iter().flat_map(|threshold| threshold.aggregates()) {
-            match &aggregate.metric {
-                Metric::Latency => needs.latency = true,
-                Metric::ServiceTime => needs.service_time = true,
-                Metric::Timing => needs.timing = true,
-                Metric::SendLag => needs.send_lag = true,
-                Metric::Iteration => needs.iteration = true,
-                Metric::Stat(name) => needs.stats.push(name.clone()),
-                _ => {}
-            }
-        }
-        needs
-    }
-
-    /// What is needed of a second that lasted `window`.
-    fn strip(&self, second: &RunData, window: Duration) -> RunData {
-        let keep = |series: &Series| Series {
-            outcomes: series.outcomes,
-            reasons: series.reasons.clone(),
-            status: series.status.clone(),
-            latency: if self.latency { series.latency.clone() } else { <_>::default() },
-            service_time: if self.service_time { series.service_time.clone() } else { <_>::default() },
-            timing: if self.timing { series.timing.clone() } else { <_>::default() },
-            ..Series::default()
-        };
-        let iterations = |all: &Iterations| Iterations {
-            counts: all.counts,
-            time: if self.iteration { all.time.clone() } else { <_>::default() },
-            span: all.span,
-        };
-        let stat = |name: &Name| Some((name.clone(), second.stats.get(name)?.clone()));
-        let stats: Vec<(Name, StatSeries)> = self.stats.iter().filter_map(stat).collect();
-        RunData {
-            series: second.series.iter().map(|(key, series)| (key.clone(), keep(series))).collect(),
-            dropped: second.dropped,
-            iterations: second.iterations.iter().map(|(labels, all)| (labels.clone(), iterations(all))).collect(),
-            send_lag: if self.send_lag { second.send_lag.clone() } else { <_>::default() },
-            stats: stats.into_iter().collect(),
-            window,
-            samples_lost: second.samples_lost,
-            ..RunData::default()
-        }
-    }
 }

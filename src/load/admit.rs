@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    flow::Left,
+    flow::{Left, Tally},
     gate::{Permit, Refusal},
     user::{Model, Shared},
 };
@@ -16,8 +16,14 @@ impl Shared {
         &self,
         mut intended: Instant,
         model: Model,
+        tally: Tally,
         patience: Duration,
     ) -> Result<(Permit, Instant), Left> {
+        let drop_one = |reason, intended| {
+            if tally == Tally::Load {
+                self.recorder.drop_one(reason, intended);
+            }
+        };
         let give_up = (model == Model::Probe).then(|| clock::mono() + patience);
         loop {
             let wait = match self.gate.admit(clock::mono()) {
@@ -27,7 +33,7 @@ impl Shared {
                     return Err(Left::Over);
                 }
                 Err(_) if model == Model::Open || give_up.is_some_and(|at| clock::mono() >= at) => {
-                    self.recorder.drop_one(DropReason::Policy, intended);
+                    drop_one(DropReason::Policy, intended);
                     return Err(Left::Ended);
                 }
                 Err(Refusal::Rate(wait)) => wait.max(Duration::from_millis(1)),
@@ -39,7 +45,7 @@ impl Shared {
                 () = tokio::time::sleep(wait) => intended = clock::mono(),
                 () = self.stop.wait_draining() => {
                     if !self.stop.interrupts() {
-                        self.recorder.drop_one(DropReason::Deadline, intended);
+                        drop_one(DropReason::Deadline, intended);
                     }
                     return Err(Left::Over);
                 }

@@ -22,8 +22,25 @@ use crate::{
     },
 };
 
-/// Where the answer landed, what was captured of it, and its body.
-pub type Judged = (Landing, Vec<(Name, Value)>, Bytes);
+/// What an answer came to.
+#[derive(Debug)]
+pub struct Judged {
+    /// Where it landed.
+    pub landing: Landing,
+    /// What was captured of it.
+    pub captured: Vec<(Name, Value)>,
+    /// Its body.
+    pub body: Bytes,
+    /// Whether the step's `until` holds, or why not.
+    pub until: Option<Result<(), String>>,
+}
+
+impl From<Landing> for Judged {
+    /// Where there was no answer.
+    fn from(landing: Landing) -> Self {
+        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None }
+    }
+}
 
 /// Judges a complete answer. `times` are its latency and its service time.
 pub fn judge(
@@ -38,6 +55,7 @@ pub fn judge(
     let variable = |name: &str| scope.get(name);
     let view = view(&answer, &answer.headers, &answer.body, &json, times, &variable);
     let mut landing = classify(step, rules, &view);
+    let until = step.until.as_ref().map(|until| until.condition.eval(&view));
     let mut captured = Vec::new();
     if landing.class.outcome == Outcome::Ok {
         for capture in &step.capture {
@@ -62,7 +80,7 @@ pub fn judge(
     if *clean != *landing.class.reason {
         landing.class.reason = clean.into();
     }
-    (landing, captured, answer.body)
+    Judged { landing, captured, body: answer.body, until }
 }
 
 fn view<'a>(

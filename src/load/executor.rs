@@ -84,3 +84,6 @@ async fn probe(crew: &Rc<Crew>) {
     });
     race(cut_after(&crew.shared.stop, crew.grace), crew.all_landed()).await;
 }
+
+#[cfg(test)]
+mod tests;

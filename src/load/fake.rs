@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, fmt, time::Duration};
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 
 use super::perform::Failure;
@@ -21,10 +21,14 @@ pub struct FakeAnswer {
     pub result: Result<(StatusCode, Bytes), &'static str>,
 }
 
+/// What it does with its n-th request, from 1: the answer and its headers.
+type Behaviour = dyn Fn(u64, &Request<()>) -> (FakeAnswer, HeaderMap);
+
 /// A made-up target.
 pub struct Fake {
-    /// What it does with its n-th request, from 1.
-    behaviour: Box<dyn Fn(u64) -> FakeAnswer>,
+    behaviour: Box<Behaviour>,
+    /// Whether it looks at the requests.
+    watches: bool,
     seen: Cell<u64>,
     answered: Cell<u64>,
 }
@@ -38,7 +42,13 @@ impl fmt::Debug for Fake {
 impl Fake {
     /// A target that behaves like this.
     pub fn new(behaviour: impl Fn(u64) -> FakeAnswer + 'static) -> Self {
-        Self { behaviour: Box::new(behaviour), seen: Cell::new(0), answered: Cell::new(0) }
+        let behaviour = move |n, _: &Request<()>| (behaviour(n), HeaderMap::new());
+        Self { behaviour: Box::new(behaviour), watches: false, seen: Cell::new(0), answered: Cell::new(0) }
+    }
+
+    /// A target that looks at the heads of its requests, and sends headers.
+    pub fn watching(behaviour: impl Fn(u64, &Request<()>) -> (FakeAnswer, HeaderMap) + 'static) -> Self {
+        Self { behaviour: Box::new(behaviour), watches: true, seen: Cell::new(0), answered: Cell::new(0) }
     }
 
     /// Requests that reached it, and those that it answered.
@@ -46,9 +56,15 @@ impl Fake {
         (self.seen.get(), self.answered.get())
     }
 
-    pub(super) async fn answer(&self) -> Result<Answer, Failure> {
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Failure> {
         self.seen.set(self.seen.get() + 1);
-        let FakeAnswer { after, result } = (self.behaviour)(self.seen.get());
+        let mut head = Request::new(());
+        if self.watches {
+            *head.method_mut() = request.method().clone();
+            *head.uri_mut() = request.uri().clone();
+            *head.headers_mut() = request.headers().clone();
+        }
+        let (FakeAnswer { after, result }, headers) = (self.behaviour)(self.seen.get(), &head);
         if !after.is_zero() {
             tokio::time::sleep(after).await;
         }
@@ -60,6 +76,6 @@ impl Fake {
         })?;
         self.answered.set(self.answered.get() + 1);
         let length = body.len() as u64;
-        Ok(Answer { status, headers: HeaderMap::new(), body, length, ended: clock::mono() })
+        Ok(Answer { status, headers, body, length, ended: clock::mono() })
     }
 }

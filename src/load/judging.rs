@@ -4,7 +4,7 @@ use crate::{
     judge::{self, Evidence, History, WindowJudge},
     measure::data::RunData,
     model::{
-        run::{RunSummary, Verdict},
+        run::{Environment, RunSummary, Verdict},
         scenario::Scenario,
     },
 };
@@ -38,6 +38,19 @@ pub fn process_figures() -> (u64, u64) {
     let Ok(process) = procfs::process::Process::myself() else { return (0, 0) };
     let rss = process.statm().map_or(0, |memory| memory.resident * procfs::page_size());
     (rss, process.fd_count().map_or(0, |count| count as u64))
+}
+
+/// The machine that the load comes from.
+pub fn environment() -> Environment {
+    use procfs::Current as _;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Environment {
+        cpus: std::thread::available_parallelism().map_or(0, |count| count.get() as u64),
+        memory_bytes: procfs::Meminfo::current().map_or(0, |memory| memory.mem_total),
+        kernel: format!("{} {}", std::env::consts::OS, release.trim()),
+        arch: std::env::consts::ARCH.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 /// Judges the run and writes into `summary` what it came to. A run that could not be begun is a failure, for whatever

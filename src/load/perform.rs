@@ -12,6 +12,7 @@ use ::http::{Method, StatusCode, Uri};
 use super::{
     answer::{self, Judged},
     fake::Fake,
+    flow::retry_after,
     pool::{Connector, Wait},
     user::{Shared, User},
 };
@@ -19,6 +20,7 @@ use crate::{
     http::{
         capture,
         classify::Landing,
+        cookies::Place,
         dial,
         exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Want},
         gzip, request,
@@ -31,7 +33,7 @@ use crate::{
         expr::Expect,
         outcome::{Classified, DropReason, Outcome, fail},
         run::FailureSample,
-        scenario::{Action, Step},
+        scenario::{Action, Step, Target},
     },
 };
 
@@ -65,6 +67,18 @@ pub struct Performed {
     pub(super) body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
+    /// Whether the step's `until` holds, or why not; `None` if it has none, or there was no answer.
+    pub until: Option<Result<(), String>>,
+    /// The pause that the answer asks for, where the step obeys it.
+    pub retry_after: Option<Duration>,
+}
+
+impl Performed {
+    /// Ends it otherwise than its answer said.
+    pub(super) fn fail(&mut self, class: Classified, detail: String) {
+        self.sample.class = class.clone();
+        self.landing = Landing { class, detail };
+    }
 }
 
 /// How far a request came; filled in as it goes, so that a cut request still tells where its time went.
@@ -89,22 +103,17 @@ impl Shared {
             Action::Http(spec) => spec,
             Action::Probe(spec) => return Box::pin(self.probe(spec, step, scope, intended)).await,
         };
-        let request = match request::build(spec, target, scope) {
+        let cookies = |path: &str| {
+            let place = self.place(path);
+            if self.group.cookies { user.jar.header(place, self.clock.now().wall) } else { None }
+        };
+        let request = match request::build_with(spec, target, scope, cookies) {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
         let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
-        let keep = if target.http.gzip
-            || step.expect.iter().any(Expect::needs_body)
-            || step.capture.iter().any(capture::needs_body)
-            || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
-        {
-            Keep::All
-        } else {
-            Keep::Start
-        };
-        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink: None };
+        let wanted = Want { body: keep(step, target), headers: true, max_body: target.http.max_body, sink: None };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
@@ -119,11 +128,17 @@ impl Shared {
         let latency = ended.saturating_duration_since(intended);
         let refused = result.as_ref().err().and_then(refusal);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
-        let (landing, captured, body) = match result {
+        let answered = result.as_ref().ok();
+        if let (true, Some(answer), Some((_, uri))) = (self.group.cookies, answered, &asked) {
+            let path = uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        }
+        let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
+        let Judged { landing, captured, body, until } = match result {
             Ok(answer) => self.judge(step, scope, answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
+                Judged::from(Landing { class, detail: failure.detail })
             }
         };
         let wait = progress.wait.get();
@@ -135,8 +150,9 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
+            stream: None,
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
     }
 
     async fn attempt(
@@ -149,7 +165,7 @@ impl Shared {
     ) -> Result<Answer, Failure> {
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
-            Transport::Fake(fake) => return fake.answer().await,
+            Transport::Fake(fake) => return fake.answer(request.request()).await,
         };
         // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
         let lease = tokio::select! {
@@ -211,6 +227,17 @@ impl Shared {
         Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
     }
 
+    /// Ends a poll as the end of the run would have ended it, had it been on its way.
+    pub(super) fn give_up(&self, done: &mut Performed) {
+        let failure = self.cut_off();
+        done.fail(Classified { outcome: failure.outcome, reason: failure.reason.into() }, failure.detail);
+    }
+
+    fn place<'a>(&'a self, path: &'a str) -> Place<'a> {
+        let base = &self.scenario.target.base;
+        Place { host: &base.host, path, https: base.https }
+    }
+
     fn line(&self, step: &Step, done: &Performed) -> String {
         let base = &self.scenario.target.base;
         match &done.asked {
@@ -237,6 +264,16 @@ impl Shared {
             at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
         });
     }
+}
+
+/// How much of the answer's body is looked at.
+fn keep(step: &Step, target: &Target) -> Keep {
+    let all = target.http.gzip
+        || step.expect.iter().any(Expect::needs_body)
+        || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
+        || step.capture.iter().any(capture::needs_body)
+        || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
+    if all { Keep::All } else { Keep::Start }
 }
 
 impl From<ExchangeError> for Failure {
@@ -267,20 +304,22 @@ pub(super) fn refusal(failure: &Failure) -> Option<DropReason> {
 }
 
 /// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
-fn unsendable(detail: String, intended: Instant) -> Performed {
+pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
     let now = clock::mono();
     let latency = now.saturating_duration_since(intended);
     let (timing, bytes) = ([None; 6], (0, 0));
     Performed {
         landing: Landing { class: class.clone(), detail },
-        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None },
+        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None, stream: None },
         refused: None,
         handed: now,
         ended: now,
         asked: None,
         body: bytes::Bytes::new(),
         captured: Vec::new(),
+        until: None,
+        retry_after: None,
     }
 }
 

@@ -34,6 +34,6 @@ pub fn group_grace(scenario: &Scenario, group: &Group) -> Duration {
         Executor::Limit(spec) => &spec.acquire[..],
         _ => &[],
     };
-    let timeouts = group.steps().chain(acquire).filter_map(|step| step.timeout);
+    let timeouts = group.steps().chain(acquire).map(|step| step.patience(Duration::ZERO));
     timeouts.chain([scenario.target.http.timeout, group.load.graceful_stop]).max().unwrap_or_default()
 }

@@ -155,6 +155,8 @@ mod tests {
             captures: BTreeMap::new(),
             seed: 0,
             clock: Arc::new(SystemClock),
+            rows: Vec::new(),
+            draws: crate::http::scope::Draws::default(),
         };
         let error = Poller::new(&Arc::new(target), &Arc::default(), scope).expect_err("no such file");
         assert!(error.to_string().contains("/nobody/ca.pem"), "{error}");

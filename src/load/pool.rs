@@ -56,12 +56,12 @@ impl Pool {
         while self.multiplexes.get() {
             self.shared.borrow_mut().retain(Conn::is_open);
             let open = self.shared.borrow().len();
-            if open + self.dialing.get() < self.size {
-                return None;
-            }
+            let may_open = open + self.dialing.get() < self.size;
             let least = self.shared.borrow().iter().min_by_key(|conn| conn.active()).and_then(Conn::share);
-            if least.is_some() {
-                return least;
+            match least {
+                Some(conn) if conn.active() == 0 || !may_open => return Some(conn),
+                _ if may_open => return None,
+                _ => {}
             }
             self.dialed.notified().await;
         }

@@ -9,6 +9,7 @@ use std::{
 use ::http::{HeaderMap, StatusCode};
 
 use super::{
+    answer::Judged,
     perform::{Failure, Performed, refusal},
     user::Shared,
 };
@@ -75,11 +76,11 @@ impl Shared {
         let latency = ended.saturating_duration_since(intended);
         let refused = result.as_ref().err().and_then(refusal);
         let status = result.as_ref().ok().and_then(|reply| reply.status);
-        let (landing, captured, body) = match result {
+        let Judged { landing, captured, body, until } = match result {
             Ok(reply) => self.judge(step, scope, answer(reply), latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                (Landing { class, detail: failure.detail }, Vec::new(), bytes::Bytes::new())
+                Judged::from(Landing { class, detail: failure.detail })
             }
         };
         let dial = progress.dial.get();
@@ -91,8 +92,10 @@ impl Shared {
             timing: [None, dial.dns, dial.connect, dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: dial.connect.map(|_| false),
+            stream: None,
         };
-        Performed { landing, sample, refused, handed, ended, asked: None, body, captured }
+        let (asked, retry_after) = (None, None);
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
     }
 
     async fn ask(&self, spec: &Arc<ProbeSpec>, scope: &Arc<Scope>, progress: &Progress) -> Result<Reply, Failure> {

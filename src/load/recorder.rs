@@ -34,6 +34,8 @@ pub struct Recorder {
     active: Cell<u64>,
     throttled: Cell<u64>,
     crashes: Cell<u64>,
+    /// Users whose `on_start` did not go well, and why the first of them.
+    lost_users: RefCell<Option<(u64, String)>>,
 }
 
 /// What was counted on one side of the window.
@@ -175,6 +177,11 @@ impl Recorder {
         iterations.span = Some((first.min(at(intended)), last.max(at(ended))));
     }
 
+    /// One more poll of a step that counts with its final answer.
+    pub fn poll(&self, intended: Instant) {
+        self.side(intended).data.polls += 1;
+    }
+
     /// One hook request.
     pub fn hook(&self, ok: bool) {
         let hooks = &mut self.judged.borrow_mut().data.hooks;
@@ -226,6 +233,18 @@ impl Recorder {
         if let Ok(mut side) = self.judged.try_borrow_mut() {
             side.data.samples_lost += 1;
         }
+    }
+
+    /// A user ended before its first iteration.
+    pub fn lose_user(&self, why: String) {
+        let mut lost = self.lost_users.borrow_mut();
+        let (count, first) = lost.take().unwrap_or((0, why));
+        *lost = Some((count + 1, first));
+    }
+
+    /// How many users ended before their first iteration, and why the first of them.
+    pub fn lost_users(&self) -> Option<(u64, String)> {
+        self.lost_users.borrow().clone()
     }
 
     /// How many tasks panicked.

@@ -1,20 +1,22 @@
 //! From counts to the document of a run (pure).
 
+mod parts;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use self::parts::measured;
+use self::parts::{by_outcome, dropped, groups, reasons, status, steps, throughput};
 use super::plan;
 use crate::{
-    judge::stat_summary,
-    measure::{
-        data::{RunData, Series, Timing},
-        hist::Hist,
-    },
+    judge::{History, stat_summary},
+    measure::data::{RunData, Series, Timing},
     model::{
         Name,
-        outcome::{DropReason, Outcome, fail},
-        run::{FailureSample, GeneratorReport, GroupStats, RunSummary, SCHEMA, TimeStats, Trigger, Verdict},
+        metric::MetricKind,
+        outcome::{Outcome, fail},
+        run::{FailureSample, GeneratorReport, RunSummary, SCHEMA, Trigger, Verdict},
         scenario::{Scenario, Step},
         units::Unit,
     },
@@ -39,7 +41,7 @@ pub struct Facts {
     pub first_failure: Option<FailureSample>,
 }
 
-/// The document of a run, not yet judged: verdict `no_data`, no thresholds.
+/// The document of a run, not yet judged: verdict `no_data`, no thresholds. `data` is everything that was sent.
 pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummary {
     let total = data.total();
     let units = stat_units(scenario);
@@ -84,10 +86,16 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         thresholds: Vec::new(),
         generator: facts.generator,
         hooks: data.hooks,
+        polls: data.polls,
         first_failure: facts.first_failure,
         hints: hints(scenario, &total),
         limit: None,
-        recovery_s: None,
+        elapsed_s: parts::elapsed(&iterations),
+        streams: parts::streams(&total),
+        metrics: parts::metrics(data, &trend_units(scenario).collect()),
+        measured: None,
+        environment: None,
+        recovery_s: data.findings.recovery_s.filter(|seconds| seconds.is_finite()),
         search: None,
         plan: plan::document(scenario),
         config_hash: scenario.config_hash.clone(),
@@ -96,56 +104,24 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
     }
 }
 
+fn trend_units(scenario: &Scenario) -> impl Iterator<Item = (Name, Unit)> {
+    scenario.metrics.iter().filter_map(|metric| match &metric.kind {
+        MetricKind::Trend { unit, .. } => Some((metric.name.clone(), *unit)),
+        MetricKind::Rate(_) => None,
+    })
+}
+
+/// What the judge must know of the scenario's figures; without any earlier run.
+pub fn history(scenario: &Scenario) -> History {
+    let stats = stat_units(scenario);
+    let counters = stats.iter().filter(|(_, (_, counter))| *counter).map(|(name, _)| name.clone()).collect();
+    let units = stats.into_iter().map(|(name, (unit, _))| (name, unit)).chain(trend_units(scenario)).collect();
+    History { units, counters, ..History::default() }
+}
+
 /// Unit and kind (counter or gauge) of each of the target's figures.
 pub fn stat_units(scenario: &Scenario) -> BTreeMap<Name, (Unit, bool)> {
     scenario.target.figures(scenario.steps().any(Step::shows_certificate)).collect()
-}
-
-fn throughput(data: &RunData) -> f64 {
-    let window = data.window.as_secs_f64();
-    if window > 0.0 { data.counts().ok as f64 / window } else { 0.0 }
-}
-
-fn dropped(data: &RunData) -> BTreeMap<String, u64> {
-    let named = DropReason::ALL.iter().zip(data.dropped);
-    named.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.as_str().to_owned(), count)).collect()
-}
-
-fn reasons(series: &Series, outcome: Outcome) -> BTreeMap<String, u64> {
-    let own = series.reasons.iter().filter(|((of, _), _)| *of == outcome);
-    own.map(|((_, reason), count)| (reason.to_string(), *count)).collect()
-}
-
-fn status(series: &Series) -> BTreeMap<String, u64> {
-    let name = |status: u16| if status == 0 { "other".to_owned() } else { status.to_string() };
-    series.status.iter().map(|(status, count)| (name(*status), *count)).collect()
-}
-
-fn by_outcome(hists: &[Hist; 3]) -> BTreeMap<String, TimeStats> {
-    let named = Outcome::ALL.iter().zip(hists).filter(|(_, hist)| hist.count() > 0);
-    named.map(|(outcome, hist)| (outcome.as_str().to_owned(), hist.stats())).collect()
-}
-
-fn stats_of(series: &Series) -> GroupStats {
-    GroupStats { sent: series.sent(), outcomes: series.counts(), latency_s: by_outcome(&series.latency) }
-}
-
-fn steps(data: &RunData) -> BTreeMap<String, GroupStats> {
-    let mut merged: BTreeMap<&Name, Series> = BTreeMap::new();
-    for (key, series) in &data.series {
-        merged.entry(&key.step).or_default().merge(series);
-    }
-    merged.into_iter().map(|(step, series)| (step.to_string(), stats_of(&series))).collect()
-}
-
-fn groups(data: &RunData) -> BTreeMap<String, GroupStats> {
-    let mut merged: BTreeMap<String, Series> = BTreeMap::new();
-    for (key, series) in &data.series {
-        for (dimension, value) in key.labels.iter() {
-            merged.entry(format!("{dimension}={value}")).or_default().merge(series);
-        }
-    }
-    merged.into_iter().map(|(group, series)| (group, stats_of(&series))).collect()
 }
 
 /// Lines worth reading: that certificates were not checked; where 503s were counted as failures, the rule to paste if they are the target's queue.

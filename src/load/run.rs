@@ -26,6 +26,7 @@ use tokio::sync::{
 };
 
 use super::{
+    feeds::{Feeds, Takes},
     gate::Gate,
     judging,
     perform::Transport,
@@ -227,16 +228,18 @@ struct Run {
     begun: Cell<bool>,
     /// A hook is on its way.
     hooking: Cell<bool>,
-    /// Know the certificates that were shown last.
-    tls: RefCell<Vec<Tls>>,
-    probers: RefCell<Rc<Probers>>,
-    /// When which end of it was noted.
-    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
     /// What is judged lies between the two; `None` where the load itself is the bound.
     window: Cell<groups::Window>,
     /// Of the stage of a search, what was measured so far.
     stage: RefCell<Option<RunData>>,
     findings: RefCell<Findings>,
+    /// The rows of data, which all groups take from.
+    feeds: Rc<Feeds>,
+    /// Know the certificates that were shown last.
+    tls: RefCell<Vec<Tls>>,
+    probers: RefCell<Rc<Probers>>,
+    /// When which end of it was noted.
+    certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
 
 /// What executors found that look for something.
@@ -272,6 +275,7 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
         }
     }
@@ -401,6 +405,7 @@ impl Run {
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: self.count.clone(),
+            takes: Takes::of(&self.feeds, group),
         })
     }
 
@@ -465,7 +470,7 @@ impl Run {
     /// What a slow listener has not taken: it is waited for now that there is no load to slow.
     async fn send_rest(&self) {
         let rest = self.unsent.take();
-        if rest.planned() > 0 || rest.hooks != HookCounts::default() || !rest.stats.is_empty() {
+        if rest.planned() > 0 || rest.polls > 0 || rest.hooks != HookCounts::default() || !rest.stats.is_empty() {
             let event = RunEvent::Second {
                 scenario: self.request.scenario.name.clone(),
                 run_id: self.request.run_id.clone(),
@@ -476,3 +481,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

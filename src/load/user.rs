@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    flow::Left,
+    feeds::Takes,
+    flow::{Left, Tally, Walk},
     gate::Gate,
     perform::Transport,
     probing::Probers,
@@ -19,12 +20,14 @@ use super::{
 use crate::{
     http::{
         conn::Conn,
-        scope::{Prepared, Scope},
+        cookies::Jar,
+        scope::{Draws, Prepared, Scope},
     },
     model::{
         Name,
         clock::{self, Clock},
         labels::Labels,
+        outcome::DropReason,
         scenario::{Group, Scenario, Step},
         settings::Redactor,
     },
@@ -61,6 +64,8 @@ pub struct Shared {
     pub started: Cell<Instant>,
     /// Iterations so far, of the whole run.
     pub count: Rc<Cell<u64>>,
+    /// The rows of data that its tasks take.
+    pub takes: Takes,
 }
 
 /// Whether arrivals wait for nobody.
@@ -79,8 +84,34 @@ pub enum Model {
 pub struct User {
     /// The user's connection, where each has one of its own.
     pub conn: Option<Conn>,
-    /// What it was given that tasks of its group `need`.
+    /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
+    /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,
+    /// What the last iteration captured, where `on_stop` may use it.
+    pub(super) last: BTreeMap<Name, serde_json::Value>,
+    /// Its cookies, where the group keeps them.
+    pub(super) jar: Jar,
+    /// How far its life has come.
+    pub(super) life: Life,
+}
+
+/// How far the life of a user has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Life {
+    /// Before `on_start`.
+    #[default]
+    New,
+    /// `on_start` went well.
+    Started,
+    /// `on_start` did not, or `on_stop` was done.
+    Gone,
+}
+
+impl User {
+    /// Whether it holds everything that a task needs.
+    pub fn has(&self, needs: &[Name]) -> bool {
+        needs.iter().all(|name| self.kept.contains_key(name))
+    }
 }
 
 /// One iteration to be done.
@@ -107,6 +138,11 @@ impl Shared {
     /// The same users' things with a stop and a group of their own.
     pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
         Rc::new(Self {
+            takes: if Arc::ptr_eq(&group, &self.group) {
+                self.takes.clone()
+            } else {
+                Takes::of(&self.takes.feeds, &group)
+            },
             scenario: self.scenario.clone(),
             group,
             constants: self.constants.clone(),
@@ -127,30 +163,68 @@ impl Shared {
     /// A scope for the next iteration.
     pub fn scope(&self, turn: &Turn) -> Scope {
         self.count.set(self.count.get() + 1);
-        let n = self.count.get();
+        self.scope_of(turn, self.count.get())
+    }
+
+    /// Takes a row of each feed that the task uses. The last row of a feed that ends the load ends it.
+    pub fn take_rows(&self, scope: &mut Scope, task: usize) {
+        scope.rows = self.takes.take(task);
+        if !scope.rows.is_empty() && self.takes.is_over(task) {
+            self.stop.end_of_plan();
+        }
+    }
+
+    /// A scope for what is no iteration of the load: the hooks of a user.
+    pub(super) fn scope_of(&self, turn: &Turn, n: u64) -> Scope {
+        let number = if n == 0 { turn.vu } else { n };
         Scope {
             constants: self.constants.clone(),
             run_id: self.run_id.clone(),
             vu: turn.vu,
             iteration: turn.iteration,
-            identity: self.group.load.identities.map_or(turn.vu, |among| (n - 1) % u64::from(among) + 1),
+            identity: self.group.load.identities.map_or(turn.vu, |among| (number.max(1) - 1) % u64::from(among) + 1),
             n,
             captures: self.inherited.borrow().clone(),
             seed: self.scenario.seed,
             clock: self.clock.clone(),
+            rows: Vec::new(),
+            draws: Draws::default(),
         }
     }
 
-    /// One iteration, intended to start at `intended`.
+    /// One iteration, intended to start at `intended`. `Interrupted` tells the user to end: the run was stopped, or its
+    /// `on_start` did not go well.
     pub async fn iterate(&self, turn: &Turn, intended: Instant, user: &mut User, model: Model) -> IterationEnd {
+        let mut intended = intended;
+        if !self.group.on_start.is_empty() {
+            match Box::pin(self.begin(turn, user, model, intended)).await {
+                Some(begun) => intended = begun,
+                None => {
+                    // It was planned, and does not take place.
+                    if !self.stop.interrupts() {
+                        self.recorder.drop_one(DropReason::Deadline, intended);
+                    }
+                    return IterationEnd::Interrupted;
+                }
+            }
+        }
+        if self.takes.is_over(turn.task) {
+            // Its last row was taken while this one was about to begin.
+            self.stop.end_of_plan();
+            self.recorder.drop_one(DropReason::Deadline, intended);
+            return IterationEnd::Interrupted;
+        }
         let mut scope = self.scope(turn);
-        scope.captures.extend(user.kept.clone());
+        self.take_rows(&mut scope, turn.task);
+        if !user.kept.is_empty() {
+            scope.captures.extend(user.kept.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
         let mut scope = Arc::new(scope);
         let end = self.walk(&self.group.tasks[turn.task].steps, &mut scope, turn, intended, user, model).await;
-        for need in self.group.tasks.iter().flat_map(|task| &task.needs) {
-            if let Some(value) = scope.captures.get(need) {
-                user.kept.insert(need.clone(), value.clone());
-            }
+        let (several, on_stop) = (self.group.tasks.len() > 1, !self.group.on_stop.is_empty());
+        if several || on_stop {
+            let captures = Arc::unwrap_or_clone(scope).captures;
+            *(if several { &mut user.kept } else { &mut user.last }) = captures;
         }
         end
     }
@@ -166,27 +240,44 @@ impl Shared {
         model: Model,
     ) -> IterationEnd {
         let labels = self.group.labels.and(&turn.labels);
+        let mut walk = Walk { labels: &labels, scope, user, model, tally: Tally::Load, why: None };
         let mut end = IterationEnd::Completed;
         let mut due = intended;
         for step in steps {
-            let (left, ended) = self.step(step, &labels, scope, due, user, model).await;
+            let (left, next) = self.step(step, &mut walk, due).await;
             match left {
-                Left::GoOn => {}
+                Left::GoOn => due = next,
                 Left::Over if self.stop.interrupts() => {
                     end = IterationEnd::Interrupted;
                     break;
                 }
-                Left::Ended | Left::Over => {
+                Left::Again(_) | Left::Ended | Left::Over => {
                     end = IterationEnd::Failed;
                     break;
                 }
             }
-            due = match step.think {
-                Some(think) => self.think(think, ended).await,
-                None => ended,
-            };
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));
         end
+    }
+
+    /// Sends hooks through the steps, in order; the first that does not end ok ends them, unless it may go on.
+    /// Fails with its words, or with none if the run was stopped.
+    pub(super) async fn hooks(
+        &self,
+        steps: &[Step],
+        scope: &mut Arc<Scope>,
+        user: &mut User,
+        tally: Tally,
+    ) -> Result<(), Option<String>> {
+        let labels = Labels::default();
+        let mut walk = Walk { labels: &labels, scope, user, model: Model::Closed, tally, why: None };
+        for step in steps {
+            walk.why = None;
+            if self.step(step, &mut walk, clock::mono()).await.0 != Left::GoOn {
+                return Err(walk.why);
+            }
+        }
+        Ok(())
     }
 }

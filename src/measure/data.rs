@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::hist::Hist;
+use super::{
+    custom::Custom,
+    hist::Hist,
+    stream::{StreamSample, StreamSeries},
+};
 use crate::model::{
     Name,
     labels::Labels,
@@ -72,10 +76,14 @@ pub struct Series {
     pub reasons: BTreeMap<(Outcome, Name), u64>,
     /// Answers by status.
     pub status: BTreeMap<u16, u64>,
+    /// Failed requests by status.
+    pub failed_status: BTreeMap<u16, u64>,
     /// Bytes of requests and of answers, bodies and heads as far as known.
     pub bytes: (u64, u64),
     /// Connections opened and reused.
     pub connections: (u64, u64),
+    /// Its streamed answers.
+    pub stream: Option<Box<StreamSeries>>,
 }
 
 impl Series {
@@ -109,7 +117,14 @@ impl Series {
             self.add_reason(sample.class.outcome, &sample.class.reason, 1);
         }
         if let Some(status) = sample.status {
-            self.add_status(status, 1);
+            add_status(&mut self.status, status, 1);
+            if sample.class.outcome == Outcome::Failed {
+                add_status(&mut self.failed_status, status, 1);
+            }
+        }
+        if let Some(stream) = &sample.stream {
+            let ok = sample.class.outcome == Outcome::Ok;
+            self.stream.get_or_insert_default().record(stream, ok, sample.service_time);
         }
         self.bytes = (self.bytes.0 + sample.bytes.0, self.bytes.1 + sample.bytes.1);
         match sample.reused {
@@ -129,7 +144,13 @@ impl Series {
             self.add_reason(*outcome, reason, *count);
         }
         for (status, count) in &other.status {
-            self.add_status(*status, *count);
+            add_status(&mut self.status, *status, *count);
+        }
+        for (status, count) in &other.failed_status {
+            add_status(&mut self.failed_status, *status, *count);
+        }
+        if let Some(theirs) = &other.stream {
+            self.stream.get_or_insert_default().merge(theirs);
         }
         self.bytes = (self.bytes.0 + other.bytes.0, self.bytes.1 + other.bytes.1);
         self.connections = (self.connections.0 + other.connections.0, self.connections.1 + other.connections.1);
@@ -150,12 +171,12 @@ impl Series {
     fn named(&self, outcome: Outcome) -> usize {
         self.reasons.keys().filter(|(of, reason)| *of == outcome && !is_built_in(reason)).count()
     }
+}
 
-    /// Status 0 stands for "other".
-    fn add_status(&mut self, status: u16, count: u64) {
-        let known = self.status.contains_key(&status) || self.status.len() < MAX_REASONS;
-        *self.status.entry(if known { status } else { 0 }).or_default() += count;
-    }
+/// Status 0 stands for "other".
+fn add_status(counts: &mut BTreeMap<u16, u64>, status: u16, count: u64) {
+    let known = counts.contains_key(&status) || counts.len() < MAX_REASONS;
+    *counts.entry(if known { status } else { 0 }).or_default() += count;
 }
 
 /// Reasons that thresholds name without having seen them: whatever else a target answers, they have a count of their own.
@@ -184,6 +205,8 @@ pub struct Sample {
     pub bytes: (u64, u64),
     /// Whether it went over a connection that had carried one before; `None` if it got none.
     pub reused: Option<bool>,
+    /// What was measured of it, if it is a stream.
+    pub stream: Option<Box<StreamSample>>,
 }
 
 /// The iterations of one set of labels.
@@ -200,10 +223,15 @@ pub struct Iterations {
 impl Iterations {
     /// Adds everything that `other` holds.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_counts(other);
+        self.time.merge(&other.time);
+    }
+
+    /// The same without the times.
+    pub fn merge_counts(&mut self, other: &Self) {
         self.counts.completed += other.counts.completed;
         self.counts.failed += other.counts.failed;
         self.counts.interrupted += other.counts.interrupted;
-        self.time.merge(&other.time);
         self.span = match (self.span, other.span) {
             (Some((first, last)), Some((their_first, their_last))) => {
                 Some((first.min(their_first), last.max(their_last)))
@@ -257,6 +285,23 @@ impl StatSeries {
     }
 }
 
+/// What a load itself found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Findings {
+    /// The highest load that a search found sustained, in the unit of its variable: per second, or users.
+    pub safe_rate: Option<f64>,
+    /// Seconds until the target had recovered.
+    pub recovery_s: Option<f64>,
+}
+
+impl Findings {
+    /// What it says, or else what `other` says.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { safe_rate: self.safe_rate.or(other.safe_rate), recovery_s: self.recovery_s.or(other.recovery_s) }
+    }
+}
+
 /// Everything measured; additive, so that seconds make a run and workers make a whole.
 #[derive(Debug, Clone, Default)]
 pub struct RunData {
@@ -268,10 +313,16 @@ pub struct RunData {
     pub iterations: BTreeMap<Labels, Iterations>,
     /// Our own lateness.
     pub send_lag: Hist,
+    /// Custom metrics.
+    pub custom: Custom,
+    /// What the load itself found out.
+    pub findings: Findings,
     /// The target's own figures, by name. Times count from the start of the run, in whichever second they were read.
     pub stats: BTreeMap<Name, StatSeries>,
     /// Hook requests.
     pub hooks: HookCounts,
+    /// Requests of steps with `until` before their final answer: sent, but in no count and no rate.
+    pub polls: u64,
     /// Length of the measured window.
     pub window: Duration,
     /// Samples that could not be recorded.
@@ -339,6 +390,8 @@ impl RunData {
             self.iterations.entry(labels.clone()).or_default().merge(iterations);
         }
         self.send_lag.merge(&other.send_lag);
+        self.custom.merge(&other.custom);
+        self.findings = self.findings.or(other.findings);
         for (name, theirs) in &other.stats {
             let ours = self.stats.entry(name.clone()).or_default();
             theirs.points.iter().for_each(|point| ours.push(*point));
@@ -346,6 +399,7 @@ impl RunData {
         }
         self.hooks.ok += other.hooks.ok;
         self.hooks.failed += other.hooks.failed;
+        self.polls += other.polls;
         self.window += other.window;
         self.samples_lost += other.samples_lost;
     }
@@ -364,6 +418,7 @@ mod tests {
             timing: [None, None, None, None, Some(Duration::from_millis(8)), Some(Duration::from_millis(1))],
             bytes: (100, 200),
             reused: Some(true),
+            stream: None,
         }
     }
 

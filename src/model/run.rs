@@ -167,6 +167,92 @@ pub struct GroupStats {
     pub outcomes: OutcomeCounts,
     /// Latency by outcome, from the intended instant.
     pub latency_s: BTreeMap<String, TimeStats>,
+    /// Iterations; of a step there are none.
+    #[serde(default)]
+    pub iterations: IterationCounts,
+    /// Length of completed iterations.
+    #[serde(default)]
+    pub iteration_s: TimeStats,
+    /// From the first intended instant to the last end; absent where no iteration was of this group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_s: Option<f64>,
+    /// Requests that ended ok, per second of `elapsed_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_per_s: Option<f64>,
+    /// Its streamed answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamSummary>,
+}
+
+/// Streamed answers that ended ok.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamSummary {
+    /// Intended instant to first token.
+    pub ttft_s: TimeStats,
+    /// Between tokens.
+    pub itl_s: TimeStats,
+    /// Per token after the first one, answer by answer.
+    pub tpot_s: TimeStats,
+    /// Tokens of an answer.
+    pub tokens: TimeStats,
+    /// Tokens per second of service time, answer by answer.
+    pub tokens_per_s: TimeStats,
+    /// Tokens of all answers.
+    pub tokens_total: u64,
+    /// Waits for a token that were too long, those of answers that did not end ok included.
+    pub stalls: u64,
+}
+
+/// A custom metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MetricSummary {
+    /// A share.
+    Rate {
+        /// How often it was true.
+        count: u64,
+        /// How often it was asked.
+        of: u64,
+        /// `count / of`; absent where it was never asked.
+        ratio: Option<f64>,
+    },
+    /// Numbers.
+    Trend {
+        /// As [`Unit`](super::units::Unit) writes it.
+        unit: String,
+        /// How they are distributed.
+        values: TimeStats,
+    },
+}
+
+/// What was measured within the measured window, where that is not all of it: warm-up and ramps are left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredSummary {
+    /// Length of the window.
+    pub window_s: f64,
+    /// Requests sent in it.
+    pub sent: u64,
+    /// By outcome.
+    pub outcomes: OutcomeCounts,
+    /// Requests that ended ok, per second of the window.
+    pub throughput_per_s: f64,
+    /// Latency by outcome.
+    pub latency_s: BTreeMap<String, TimeStats>,
+}
+
+/// The machine that the load came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Processors that this process may use.
+    pub cpus: u64,
+    /// Memory of the machine, bytes.
+    pub memory_bytes: u64,
+    /// Name and release of the kernel.
+    pub kernel: String,
+    /// Architecture: `x86_64`.
+    pub arch: String,
+    /// Version of Plimsoll.
+    pub version: String,
 }
 
 /// A figure of the target, read while the run went on.
@@ -223,10 +309,18 @@ pub struct ThresholdReport {
     /// A page to open when it is breached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
+    /// What a breach means, or what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How the generator itself fared.
@@ -335,6 +429,9 @@ pub struct RunSummary {
     /// Hook requests (`before:`, `after:`) that went well and that did not.
     #[serde(default)]
     pub hooks: HookCounts,
+    /// Requests of steps with `until` before their final answer: sent, but in no count and no rate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub polls: u64,
     /// The first request that did not go well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FailureSample>,
@@ -343,6 +440,21 @@ pub struct RunSummary {
     pub hints: Vec<String>,
     /// Findings of a `limit` executor.
     pub limit: Option<serde_json::Value>,
+    /// From the first intended instant to the end of the last iteration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_s: Option<f64>,
+    /// Streamed answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamSummary>,
+    /// Custom metrics.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, MetricSummary>,
+    /// The measured window, where it is not the whole run: thresholds are held against this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredSummary>,
+    /// The machine that the load came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
     /// Seconds until a `recovery` was reached.
     pub recovery_s: Option<f64>,
     /// Findings of a `search` executor.

@@ -2,11 +2,13 @@
 
 pub mod load;
 pub mod probe;
+mod reads;
 pub mod step;
 pub mod target;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use super::stream::{StreamDone, StreamFormat, StreamSpec};
 pub use load::{
     Arrivals, BurstGap, Connections, Executor, Group, LevelEnd, LimitSpec, Load, RateStage, SearchSpec, SearchVariable,
     Task, Think, VuStage,
@@ -14,14 +16,14 @@ pub use load::{
 pub use probe::{ProbeSpec, RecordType, TextMatch};
 pub use step::{
     Action, Auth, BodySpec, Capture, CaptureFrom, Loop, LoopOver, OkStatus, Part, PartData, Reaction, RequestSpec,
-    Retry, Step, StreamDone, StreamFormat, StreamSpec, Until,
+    Retry, Step, Until,
 };
 pub use target::{
     BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, HttpVersion, ReasonSource, StatRead, StatSpec,
     StatsSpec, StatusMatch, Target, TlsOptions,
 };
 
-use super::{Name, expr::Threshold, schedule::ScheduleSpec};
+use super::{Name, expr::Threshold, metric::CustomMetric, schedule::ScheduleSpec};
 
 /// One scenario, ready to be planned and run.
 #[derive(Debug, Clone)]
@@ -56,6 +58,10 @@ pub struct Scenario {
     pub after: Vec<Step>,
     /// Rows that templates read as `${data.NAME.FIELD}`.
     pub data: BTreeMap<Name, Arc<Feed>>,
+    /// Metrics of the user's own.
+    pub metrics: Vec<CustomMetric>,
+    /// How the target must have recovered after a phase.
+    pub recovery: Option<RecoverySpec>,
     /// What must hold, the implicit ones included.
     pub thresholds: Vec<Threshold>,
     /// What must hold of the generator for latency and throughput to be trusted.
@@ -112,6 +118,19 @@ impl Default for Repeat {
     fn default() -> Self {
         Self { times: 1, pause: Duration::ZERO }
     }
+}
+
+/// `recovery`: the target must be well again soon after a phase.
+#[derive(Debug, Clone)]
+pub struct RecoverySpec {
+    /// Name of the phase after which it recovers.
+    pub after: Name,
+    /// What holds of the last seconds when it is well; at least one.
+    pub until: Vec<Threshold>,
+    /// It must have been well for this long.
+    pub hold: Duration,
+    /// From the end of the phase to when it was well; what takes longer is a failure.
+    pub within: Duration,
 }
 
 /// Rows of data that iterations take one by one.

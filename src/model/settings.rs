@@ -221,6 +221,16 @@ impl Redactor {
         Self { forms: forms.into(), secrets: values.len() }
     }
 
+    /// The same, and these values too.
+    #[must_use]
+    pub fn and(&self, values: Vec<String>) -> Self {
+        let more = Self::new(values);
+        let mut forms: Vec<String> = self.forms.iter().chain(&*more.forms).cloned().collect();
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        Self { forms: forms.into(), secrets: self.secrets + more.secrets }
+    }
+
     /// `text` without secrets, and without the beginnings of secrets that were cut off in it.
     pub fn redact(&self, text: &str) -> String {
         let whole = self.forms.iter().fold(text.to_owned(), |text, secret| {

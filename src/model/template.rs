@@ -4,12 +4,16 @@
 //! rest is literal, and `$${` is a literal `${`. Values come from untrusted answers too (captures), so the place where
 //! a template stands says how its values are made safe there: see [`Escape`].
 
+mod functions;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, LazyLock},
 };
 
-use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use minijinja::{Environment, Expression, UndefinedBehavior, Value, value::ValueKind};
+
+pub use functions::{DRAW, FUNCTIONS, draw};
 
 use super::Name;
 
@@ -18,6 +22,7 @@ static ENV: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(10_000));
+    functions::add_to(&mut env);
     env
 });
 
@@ -129,7 +134,8 @@ impl Template {
             Part::Hole { expr, .. } => Some(expr),
             Part::Text(_) => None,
         });
-        holes.flat_map(|expr| expr.undeclared_variables(true)).collect()
+        let names = holes.flat_map(|expr| expr.undeclared_variables(true));
+        names.filter(|name| !FUNCTIONS.contains(&name.as_str())).collect()
     }
 
     /// The text with its holes filled from `vars`.
@@ -156,7 +162,7 @@ impl Template {
     }
 
     fn put(&self, out: &mut String, value: &Value, source: &str) -> Result<(), TemplateError> {
-        let text = value.to_string();
+        let text = as_text(value);
         match self.escape {
             Escape::Path => percent_encode(&text, out),
             Escape::Header if text.chars().any(char::is_control) => {
@@ -166,6 +172,16 @@ impl Template {
             Escape::None | Escape::Header => out.push_str(&text),
         }
         Ok(())
+    }
+}
+
+/// As JSON would have it, but for text, which stands as it is: `true`, not `True`.
+fn as_text(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Bool | ValueKind::None | ValueKind::Seq | ValueKind::Map => {
+            serde_json::to_string(value).unwrap_or_else(|_| value.to_string())
+        }
+        _ => value.to_string(),
     }
 }
 
@@ -345,6 +361,7 @@ mod tests {
         check("a $${n} b", Escape::None, "a ${n} b");
         check("${n + 1}", Escape::None, "8");
         check("${'}'}", Escape::None, "}");
+        check("${n == 7} ${none} ${[n, 'a']}", Escape::None, r#"true null [7,"a"]"#);
         check("/s/${id}/x", Escape::Path, "/s/..%2Fa%20b/x");
         check("/s/${'..'}/x", Escape::Path, "/s/%2E%2E/x");
         check("", Escape::None, "");

@@ -2,11 +2,32 @@
 
 use super::{knobs::Knobs, target};
 
-/// A back end to practise on: bounded queue (503), rate limit and pool (429), sessions, a memory gauge, stalls, hangs
-/// and resets, with a log of its own to count against.
-///
-/// All flags can be changed while it runs by `POST /practice` with a JSON object of the same names (underscores for
-/// dashes).
+/// What `plimsoll target --help` says first.
+pub const ABOUT: &str = r#"A server to practise on: five kinds of back end on one port, faults by knob,
+and a log of its own to count against. HTTP/1.1, and HTTP/2 by prior knowledge.
+
+LLM queue       POST /api/generate (NDJSON), /v1/chat/completions (SSE)
+                GET /health, /queue/stats, /queue/memory
+                POST /admin/queue/update
+workflow        POST /process, /validate, /final_review
+                GET /session/ID/status, /fir/ID
+semantic cache  POST /v1/messages (`x-cache`; 429 above 95 % of the pool)
+                GET /pool/stats, /metrics; POST /admin/cache/reset
+conversations   POST and GET /conversations (429 at the limits)
+                POST /conversations/ID/turns, DELETE /conversations/ID
+chat API        /api/conversations, …/ID, …/ID/messages, /api/agents, /api/rag,
+                /api/health, /api/capabilities, /api/info; also under /api/v1
+anything else   {"ok":true}
+
+What it did: GET /practice/log (counts by path, status and fault) and
+GET /practice/streams (each token as it was sent); POST /practice/reset forgets.
+What waited in the queue says how long in `x-wait-ms`.
+
+All flags can be changed while it runs: POST /practice with a JSON object of the
+same names, underscores for dashes; null is the default again. /practice and
+/admin answer this machine only."#;
+
+/// The arguments of `plimsoll target`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TargetArgs {
     /// How it behaves.
@@ -39,6 +60,8 @@ fn hints(url: &str) -> String {
   curl -X POST {url}/practice -d '{{"latency":"200ms","parallel_limit":4,"queue_limit":2}}'   # 503 beyond
   curl -X POST {url}/practice -d '{{"stall_for":"3s"}}'                                      # no answer for 3 s
   curl -X POST {url}/practice -d '{{"status":503}}'      # an outage; {{"status":null}} ends it
+  curl -m 9 '{url}/?fault=slow_drip'                    # one answer that goes wrong; --help lists the faults
+  curl -N -X POST {url}/v1/chat/completions -d '{{"stream":true}}'
   curl {url}/practice                                   # all knobs
   curl '{url}/practice/log?last=5'                      # its own count of what it saw
 Ctrl-C ends it.

@@ -18,7 +18,7 @@ use super::{
 mod bomb;
 
 /// Between the last bytes and the cut, so that they are on their way before it.
-const BEFORE_CUT: Duration = Duration::from_millis(20);
+pub(super) const BEFORE_CUT: Duration = Duration::from_millis(20);
 /// Between the bytes of [`Fault::SlowDrip`], unless the knob `drip` says otherwise.
 const DRIP: Duration = Duration::from_millis(100);
 /// [`Fault::HeaderFlood`]: so many headers…
@@ -57,7 +57,7 @@ pub enum Fault {
     LengthTooShort,
     /// A chunk that is cut short by a close (HTTP/2: a stream broken in its body).
     TruncatedChunk,
-    /// 1 MiB of gzip that is 1 GB of zeros.
+    /// 256 KiB of gzip that are 270 MB of zeros.
     GzipBomb,
     /// A megabyte of headers.
     HeaderFlood,
@@ -155,6 +155,18 @@ impl Fault {
     /// For faults that hyper would not send: the whole answer, past hyper.
     pub(super) fn bare(self, body: &Bytes, version: Version) -> Option<Cut> {
         (self == Self::LengthTooShort && version != Version::HTTP_2).then(|| Cut::closing(with_more_body(body)))
+    }
+
+    /// For a stream of so many tokens: after how many it breaks, and how.
+    pub(super) fn in_stream(self, tokens: u32) -> Option<(u32, Step)> {
+        let half = tokens.div_ceil(2);
+        match self {
+            Self::ResetResponseHead => Some((0, Step::Cut(Cut::reset()))),
+            Self::ResetMidBody => Some((half, Step::Cut(Cut::reset()))),
+            Self::CloseMidBody | Self::LengthTooLong => Some((half, Step::Cut(Cut::default()))),
+            Self::TruncatedChunk => Some((half, Step::Break)),
+            _ => None,
+        }
     }
 
     /// Makes the answer go wrong.

@@ -110,7 +110,7 @@ pub(super) async fn respond(
         let body = read(body).await.unwrap_or_default();
         return Ok(control::answer(&shared, &head.method, path, head.uri.query(), &body).map(Answer::Whole));
     }
-    let ticket = Ticket::new(&shared, path);
+    let mut ticket = Ticket::new(&shared, path);
     let live = shared.live.load_full();
     let about_itself =
         matches!(path, "/queue/stats" | "/queue/memory" | "/pool/stats" | "/metrics") || path.starts_with("/admin/");
@@ -143,7 +143,7 @@ pub(super) async fn respond(
         Made::Whole(response, place) => (response, place),
         Made::Tokens(response) => return Ok(response),
     };
-    finish(&shared, &live.knobs, response, place, fault, head.version, &peer).await
+    finish(&shared, &live.knobs, response, place, head.version, &peer).await
 }
 
 /// Holds an answer back while a stall lasts, counts it and sends it, spoilt if it is to be.
@@ -152,7 +152,6 @@ async fn finish(
     knobs: &Knobs,
     mut response: Response<Bytes>,
     mut place: Place,
-    fault: Option<Fault>,
     version: Version,
     peer: &Peer,
 ) -> Result<Response<Answer>, Broken> {
@@ -162,6 +161,7 @@ async fn finish(
     }
     hold_back(shared).await;
     place.answered(response.status().as_u16());
+    let fault = place.fault();
     drop(place);
     if let Some(fault) = fault {
         if let Some(cut) = fault.bare(response.body(), version) {
@@ -297,6 +297,9 @@ async fn serve(
         Content::Whole(bytes) => Made::Whole(Response::from_parts(parts, bytes), place),
         Content::Tokens(plan) => {
             hold_back(shared).await;
+            if place.fault() == Some(Fault::Goaway) {
+                peer.line.retire();
+            }
             let tokens = Tokens::new(*plan, live.clone(), place);
             Made::Tokens(Response::from_parts(parts, Answer::stepwise(tokens, &peer.line)))
         }

@@ -10,7 +10,12 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{body::Step, knobs::Live, respond::Place};
+use super::{
+    body::Step,
+    fault::{BEFORE_CUT, Fault},
+    knobs::Live,
+    respond::Place,
+};
 use crate::model::{Name, clock::mono};
 
 mod shape;
@@ -95,11 +100,19 @@ pub(super) struct Tokens {
     last: Instant,
     gaps: Vec<Duration>,
     complete: bool,
+    /// After how many tokens it breaks, and how.
+    breaks: Option<(u32, Step)>,
+    braced: bool,
 }
 
 impl Tokens {
-    pub(super) fn new(plan: Plan, live: Arc<Live>, place: Place) -> Self {
+    /// The answer to a request; it goes wrong if the request meets a fault that a stream can show.
+    pub(super) fn new(mut plan: Plan, live: Arc<Live>, place: Place) -> Self {
         let received = place.received();
+        let breaks = place.fault().and_then(|fault| fault.in_stream(plan.tokens));
+        if place.fault() == Some(Fault::EndlessBody) {
+            plan.tokens = u32::MAX;
+        }
         Self {
             plan,
             live,
@@ -111,6 +124,8 @@ impl Tokens {
             last: received,
             gaps: Vec::new(),
             complete: false,
+            breaks,
+            braced: false,
         }
     }
 
@@ -134,7 +149,11 @@ impl Tokens {
         }
         self.last = now;
         self.sent += 1;
-        Step::Data(self.plan.token(self.sent - 1))
+        let token = self.plan.token(self.sent - 1);
+        if self.place.fault() == Some(Fault::BadJson) && self.sent == self.plan.tokens.div_ceil(2) {
+            return Step::Data(Bytes::from([&token[..token.len() / 2], b"\n\n"].concat()));
+        }
+        Step::Data(token)
     }
 }
 
@@ -144,6 +163,12 @@ impl Iterator for Tokens {
     fn next(&mut self) -> Option<Step> {
         if self.complete {
             return None;
+        }
+        if self.breaks.as_ref().is_some_and(|(after, _)| self.sent >= *after) {
+            if !std::mem::replace(&mut self.braced, true) {
+                return Some(Step::Pause(BEFORE_CUT));
+            }
+            return self.breaks.take().map(|(_, step)| step);
         }
         if self.sent < self.plan.tokens && !self.rested {
             self.rested = true;

@@ -118,6 +118,9 @@ async fn over_tcp(
 impl Query<'_> {
     fn bytes(&self, id: u16) -> Result<Vec<u8>, String> {
         let name = self.name.strip_suffix('.').unwrap_or(self.name);
+        if !name.is_empty() && name.split('.').any(|label| label.is_empty() || label.len() > 63) {
+            return Err("each part of a name has 1 to 63 characters".to_owned());
+        }
         let name = Name::new(name).map_err(|error| error.to_string())?;
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);

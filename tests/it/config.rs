@@ -1,6 +1,8 @@
 //! What a person reads when a configuration is wrong: each broken file under `configs/` is pinned to its exact message
 //! in the `.txt` beside it. `UPDATE=1` writes the messages anew; read the difference before committing it.
 
+mod words;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -26,11 +26,69 @@ One file, `plimsoll.yaml`, says everything. It is looked for as `--config FILE`,
 * **Units are always written**: `500ms`, `10s`, `1h30m`, `30d` · `10/s`, `30/m`, `100/h` · `5%` · `500MB` (10⁶), `1GiB` (2³⁰).
 * Paths of files are relative to the file that names them.
 * Secrets are never written down: they are read from a file, the environment or a systemd credential.
-* A *template* is a text with holes: `${vars.name}`, `${env.NAME}`, `${secret.name}`, `${vu}`, `${iteration}`, `${n}`, or a
-  captured value by its name. `$${` is a literal `${`.
+* A *template* is a text with holes: `${vars.name}`, `${env.NAME}`, `${secret.name}`, `${data.NAME.FIELD}`, `${vu}`,
+  `${iteration}`, `${n}`, or a captured value by its name. `$${` is a literal `${`.
+* `--env NAME` lays one of `environments:` over the file; `--target`, `--users`, `--rate`, `--spawn-rate`, `--duration`,
+  `--timeout`, `--var` and `--set` change single values of it.
 * An *expression* is a condition, as in `status == 200` or `p95(latency) < 2s`; its grammar is in [expressions.md](expressions.md).
 * Bold keys must be written.
 ";
+
+/// Each executor with what it is for.
+const LOADS: [(&str, &str, &str); 12] = [
+    ("probe", "one iteration: is it well?", "attempts: 2"),
+    ("constant-arrival-rate", "starts iterations at a rate, whatever became of the others", "rate: 10/s, duration: 5m"),
+    (
+        "ramping-arrival-rate",
+        "the rate follows straight lines",
+        "start_rate: 1/s, stages: [{duration: 2m, target: 50/s}, {duration: 1m, target: 0/s}]",
+    ),
+    ("constant-vus", "users who go on when they are answered", "vus: 10, duration: 5m"),
+    (
+        "ramping-vus",
+        "the number of users follows straight lines",
+        "stages: [{duration: 1m, target: 50}, {duration: 1m, target: 0}]",
+    ),
+    (
+        "per-vu-iterations",
+        "each user does so many iterations, all at once if they start together",
+        "vus: 10, iterations: 1, start: together",
+    ),
+    ("shared-iterations", "users share so many iterations: who is free takes the next", "vus: 10, iterations: 1000"),
+    ("stepped-vus", "one level of users after the other; each is a `level`", "vus: [1, 5, 10, 20, 50], pause: 2s"),
+    ("burst", "many at the same instant, again and again; each is a `burst`", "size: 50, repeat: 10, every: 10s"),
+    (
+        "users",
+        "users are spawned, stay, and are taken away; what is measured is while all of them stay",
+        "users: 1000, spawn_rate: 10/s, hold_for: 5m",
+    ),
+    (
+        "limit",
+        "holds as many as the target allows, tries one more, frees one, tries again; each is a `part`",
+        "hold: 10, over: 1",
+    ),
+    ("search", "looks for the highest load that holds what `sustain` says", "start: 5/s, max: 2000/s"),
+];
+
+/// What stands beside `load`.
+const GROUPS: &str = r"
+A scenario has one `load`, or several: `phases:` follow each other, `users:` act at the same time. What a phase or a group
+of users does not say itself (`steps`, `tasks`, `think`) is the scenario's. Thresholds select by `level`, `burst`, `part`,
+`phase` and `user`, as in `p95(latency{phase=overload}) < 5s`.
+";
+
+#[test]
+fn the_load_models_of_the_page_are_accepted() {
+    for (executor, _, example) in LOADS {
+        let more = match executor {
+            "limit" => "acquire: {post: /take}, release: {delete: /give}",
+            "search" => "sustain: [rate(ok) >= 95%], steps: [{get: /}]",
+            _ => "steps: [{get: /}]",
+        };
+        let scenario = format!("{{load: {{executor: {executor}, {example}}}, {more}}}");
+        settings(&[("scenarios.shown".to_owned(), scenario)]);
+    }
+}
 
 #[test]
 fn the_page_is_what_the_schema_says() {
@@ -73,11 +131,18 @@ fn defaults_are_what_the_page_says() {
             }
         }
     }
-    written.extend([("scenarios.probe.load.attempts", "1"), ("scenarios.users.load.iterations", "1")].map(owned));
-    written.extend(
-        [("scenarios.users.load.max_duration", "10m"), ("scenarios.rate.load.max_in_flight", "1000")].map(owned),
-    );
-    assert!(written.len() > 25, "only {written:?}");
+    // Of the keys of a load it is said which executors take them.
+    for (key, value) in keys(&schema, "Load") {
+        let (meaning, default) = split(text(value, "description"));
+        let Some(default) = default.filter(|default| !default.contains(' ')) else { continue };
+        let owners = meaning.split_once(": ").map_or("", |(owners, _)| owners);
+        for owner in owners.split(", ").map(|owner| owner.split(' ').next().unwrap_or_default()) {
+            assert!(owner.is_empty() || LOADS.iter().any(|(executor, ..)| *executor == owner), "{key}: {meaning}");
+            let name = if owner.is_empty() { "users" } else { owner };
+            written.push((format!("scenarios.{name}.load.{key}"), default.to_owned()));
+        }
+    }
+    assert!(written.len() > 50, "only {written:?}");
     let plain = settings(&[]);
     let changes = |written: &[(String, String)]| settings(written).into_iter().zip(&plain).find(|(is, was)| is != *was);
     for one in &written {
@@ -90,20 +155,45 @@ fn owned((path, value): (&str, &str)) -> (String, String) {
     (path.to_owned(), value.to_owned())
 }
 
+/// The smallest scenario with a load of this executor.
+fn smallest(executor: &str) -> String {
+    let (load, more) = match executor {
+        "constant-arrival-rate" => ("rate: 1/s, duration: 1s", ""),
+        "ramping-arrival-rate" => ("stages: [{duration: 1m, target: 5/s}]", ""),
+        "constant-vus" => ("vus: 2, duration: 1s", ""),
+        "ramping-vus" => ("stages: [{duration: 1m, target: 5}]", ""),
+        "per-vu-iterations" => ("vus: 2", ""),
+        "shared-iterations" => ("vus: 2, iterations: 9", ""),
+        "stepped-vus" => ("vus: [1, 2]", ""),
+        "burst" => ("size: 2", ""),
+        "users" => ("users: 2, hold_for: 1m", ""),
+        "limit" => ("hold: 2", "acquire: {post: /take}, release: {delete: /give}"),
+        "search" => ("start: 1/s", "sustain: [rate(ok) >= 95%], steps: [{get: /}]"),
+        other => panic!("{other}: what is its smallest load?"),
+    };
+    let more = if more.is_empty() { "steps: [{get: /}]" } else { more };
+    format!("{{load: {{executor: {executor}, {load}}}, {more}}}")
+}
+
 /// The settings of a small configuration with these values written into it, line by line.
 fn settings(written: &[(String, String)]) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("plimsoll.yaml");
+    let loads =
+        LOADS.iter().filter(|(executor, ..)| *executor != "probe").fold(String::new(), |mut text, (executor, ..)| {
+            let _ = writeln!(text, "  {executor}: {}", smallest(executor));
+            text
+        });
     fs::write(
         &path,
-        "version: 1\n\
-         targets: {t: {base_url: \"http://localhost:1\", http: {}, stats: {gauges: {g: {get: /g, json: \"$.g\"}}}}}\n\
-         scenarios:\n  \
-           probe: {schedule: {every: 1m}, load: {executor: probe}, steps: [{get: /}], thresholds: [{expr: p95(latency) < 1s}]}\n  \
-           users: {load: {executor: per-vu-iterations, vus: 2}, steps: [{get: /}]}\n  \
-           rate: {load: {executor: constant-arrival-rate, rate: 1/s, duration: 1s}, steps: [{get: /}]}\n\
-         alerts: {receivers: {r: {email: {to: a@example.com, from: b@example.com, smtp: \"smtp://localhost\"}}}}\n\
-         telemetry: {otlp: {endpoint: \"http://localhost:4318\"}}\n",
+        format!(
+            "version: 1\n\
+             targets: {{t: {{base_url: \"http://localhost:1\", http: {{}}, stats: {{gauges: {{g: {{get: /g, json: \"$.g\"}}}}}}}}}}\n\
+             scenarios:\n{loads}  \
+               probe: {{schedule: {{every: 1m}}, load: {{executor: probe}}, steps: [{{get: /}}], thresholds: [{{expr: p95(latency) < 1s}}]}}\n\
+             alerts: {{receivers: {{r: {{email: {{to: a@example.com, from: b@example.com, smtp: \"smtp://localhost\"}}}}}}}}\n\
+             telemetry: {{otlp: {{endpoint: \"http://localhost:4318\"}}}}\n"
+        ),
     )
     .expect("writable");
     let options = Options { path: Some(path), policy_file: None, env: [].into(), credentials_dir: None };
@@ -118,6 +208,11 @@ fn settings(written: &[(String, String)]) -> Vec<String> {
 /// The whole page.
 fn page(schema: &Json) -> String {
     let mut page = INTRO.to_owned();
+    page.push_str("\n## The load models\n\n| Executor | What it does | Example |\n|---|---|---|\n");
+    for (executor, meaning, example) in LOADS {
+        let _ = writeln!(page, "| `{executor}` | {meaning} | `load: {{executor: {executor}, {example}}}` |");
+    }
+    page.push_str(GROUPS);
     let _ = write!(page, "\n## The file\n\n{}", table(object(schema)));
     let mut done = BTreeSet::new();
     let mut next: Vec<String> = references(&schema["properties"]);
@@ -134,8 +229,13 @@ fn page(schema: &Json) -> String {
         if of.get("properties").is_none() {
             continue;
         }
-        let places = places(schema, &name).join("`, `");
-        let _ = write!(page, "\n## `{places}`\n\n{}\n\n{}", text(of, "description"), table(object_of(schema, of)));
+        let _ = write!(
+            page,
+            "\n## {}\n\n{}\n\n{}",
+            heading(schema, &name),
+            text(of, "description"),
+            table(object_of(schema, of))
+        );
     }
     page
 }
@@ -165,7 +265,8 @@ fn table((schema, properties, required): Object<'_>) -> String {
             if default.contains(' ') && !default.starts_with('[') { default.to_owned() } else { format!("`{default}`") }
         });
         let meaning = format!("{}.", meaning.trim_end_matches('.'));
-        let cells = [shown, kind(schema, value), default, meaning].map(|cell| cell.replace('|', "\\|"));
+        let cells =
+            [shown, kind(schema, value), default, meaning].map(|cell| cell.replace('|', "\\|").replace('\n', " "));
         let _ = writeln!(table, "| {} |", cells.join(" | "));
     }
     table
@@ -253,6 +354,19 @@ fn references(value: &Json) -> Vec<String> {
     }
 }
 
+/// The heading of a definition: where it stands, the first few places if it stands in many.
+fn heading(schema: &Json, name: &str) -> String {
+    let mut places = places(schema, name);
+    places.sort_by_key(|place| (place.matches('.').count(), !place.ends_with("steps")));
+    let borrowed = |place: &String| place.starts_with("defaults.") || place.starts_with("environments.");
+    if !places.iter().all(borrowed) {
+        places.retain(|place| !borrowed(place));
+    }
+    let more = if places.len() > 4 { ", …" } else { "" };
+    places.truncate(4);
+    format!("`{}`{more}", places.join("`, `"))
+}
+
 /// Where a definition stands in the file: `targets.NAME.http`.
 fn places(schema: &Json, name: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -286,7 +400,7 @@ fn walk(schema: &Json, value: &Json, at: &str, see: &mut impl FnMut(&str, &str))
 
 /// The heading's anchor, as GitHub makes it.
 fn anchor(schema: &Json, name: &str) -> String {
-    let heading = places(schema, name).join("`, `").to_lowercase();
+    let heading = heading(schema, name).to_lowercase();
     heading
         .chars()
         .filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '_').then_some(c) })

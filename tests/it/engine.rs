@@ -13,6 +13,7 @@ mod probes;
 mod server;
 mod stopping;
 mod tls;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 

@@ -12,6 +12,7 @@ mod hit;
 mod kill;
 mod limits;
 mod practice;
+mod servers;
 mod stop;
 mod support;
 mod tidy;

@@ -14,10 +14,12 @@ use std::{
 use plimsoll::model::clock::mono;
 
 pub(crate) mod daemon;
+pub(crate) mod haproxy;
 pub(crate) mod nginx;
 pub(crate) mod otlp;
 pub(crate) mod prometheus;
 pub(crate) mod smtp;
+pub(crate) mod varnish;
 
 /// Labels or attributes by name.
 pub(crate) type Labels = BTreeMap<String, String>;

@@ -107,6 +107,7 @@ const PURE: &[&str] = &[
     "judge",
     "config",
     "http/h1/",
+    "http/streaming",
     "load/plan",
     "load/report",
     "load/judging",

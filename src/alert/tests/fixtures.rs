@@ -80,6 +80,7 @@ pub(super) fn threshold(name: &str, expr: &str, value: f64, limit: f64, unit: &s
         implicit: false,
         for_runs: 1,
         runbook: None,
+        hint: None,
     }
 }
 
@@ -124,10 +125,16 @@ pub(super) fn passed(scenario: &str, start: i64) -> RunSummary {
         stats: BTreeMap::new(),
         thresholds: vec![threshold("rate_rejected", "rate(rejected) <= 5%", 0.0, 0.05, "ratio", true)],
         generator: GeneratorReport { valid: true, cpu_ratio: 0.08, ..GeneratorReport::default() },
+        polls: 0,
         hooks: HookCounts::default(),
         first_failure: None,
         hints: Vec::new(),
         limit: None,
+        elapsed_s: None,
+        streams: None,
+        metrics: std::collections::BTreeMap::new(),
+        measured: None,
+        environment: None,
         recovery_s: None,
         search: None,
         plan: serde_json::Value::Null,

@@ -7,7 +7,7 @@ use super::{
     load::{Within, length_of},
 };
 use crate::{
-    config::{hints, raw},
+    config::{hints, raw, tree::Value},
     model::{
         expr::Threshold,
         labels::Labels,
@@ -57,10 +57,12 @@ impl Lower<'_> {
     fn written_groups<'a>(&mut self, common: &Common<'a>) -> (Vec<Written<'a>>, Arrangement) {
         let (at, raw) = (common.at, common.raw);
         let there = |key: &str, read: bool| read || self.node(&at.key(key)).is_some();
+        // `users: 10` is another slip, which has been noted.
+        let users = self.node(&at.key("users")).is_some_and(|node| matches!(node.value, Value::Map(_)));
         let keys = [
             ("load", there("load", raw.load.is_some())),
             ("phases", there("phases", raw.phases.is_some())),
-            ("users", there("users", raw.users.is_some())),
+            ("users", users),
         ];
         let keys: Vec<&str> = keys.into_iter().filter_map(|(key, there)| there.then_some(key)).collect();
         match keys.as_slice() {
@@ -68,6 +70,10 @@ impl Lower<'_> {
                 let name = Self::last_key(at);
                 let help = "write `load: {executor: probe}` for a single check";
                 self.key_error(at, format!("`load` is missing in scenario `{name}`"), help);
+                if ["steps", "tasks", "acquire"].iter().all(|key| self.node(&at.key(key)).is_none()) {
+                    let help = "write `steps: [{get: /health}]`";
+                    self.key_error(at, format!("`steps` is missing in scenario `{name}`"), help);
+                }
             }
             [first, second, ..] => {
                 let help =
@@ -161,7 +167,7 @@ impl Lower<'_> {
         };
         let on_stop = self.steps(&stop_at, stop.unwrap_or_default(), &mut after);
         let default = common.target.map_or(Duration::ZERO, |target| target.http.timeout);
-        let timeouts = tasks.iter().flat_map(|task| &task.steps).map(|step| step.timeout.unwrap_or(default));
+        let timeouts = tasks.iter().flat_map(|task| &task.steps).map(|step| step.patience(default));
         let within = Within {
             target: common.target,
             longest: timeouts.max().unwrap_or(default),
@@ -231,7 +237,7 @@ impl Lower<'_> {
             }
             let mut captures = known.to_vec();
             let mut needs = Vec::new();
-            for (index, name) in task.needs.iter().flat_map(|needs| needs.iter()) {
+            for (index, name) in task.needs.iter().flat_map(raw::OneOrMany::iter) {
                 let there = kept.iter().chain(known).chain(self.lost).any(|kept| kept == name);
                 if !there {
                     let names: Vec<&str> = kept.iter().map(String::as_str).collect();
@@ -241,7 +247,9 @@ impl Lower<'_> {
                 captures.push(name.clone());
                 needs.push(name.as_str().into());
             }
+            self.elsewhere.clone_from(&kept);
             let steps = self.steps(&at.key("steps"), &task.steps, &mut captures);
+            self.elsewhere.clear();
             out.push(Task { name: task.name.as_str().into(), weight: task.weight.unwrap_or(1), needs, steps });
         }
         if !out.is_empty() && out.iter().all(|task| !task.needs.is_empty()) {

@@ -1,15 +1,17 @@
 //! `scenarios`: the parts put together.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
     At, Lower,
-    group::{Common, lengths},
+    data::Feeds,
+    dimensions,
+    each::Combination,
+    group::Common,
     json_of,
-    load::{length, length_of},
     schedule::known_zone,
     target::Targets,
     threshold::{Measured, Nature},
@@ -17,19 +19,37 @@ use super::{
 use crate::{
     config::{
         check::short,
-        hints, raw,
+        expr, hints, raw,
         tree::{Node, Value},
     },
     model::{
+        Name,
         expr::Threshold,
-        scenario::{Arrangement, Constants, Executor, Group, Intent, Repeat, Scenario, Step, Target},
+        metric::CustomMetric,
+        scenario::{Constants, Group, Intent, RecoverySpec, Repeat, Scenario, Step, Target},
         settings::{DaemonSettings, Policy},
-        units,
     },
 };
 
 /// More would make as many series, and no page could show them.
 const MAX_SCENARIOS: usize = 1000;
+
+/// What scenarios are lowered with.
+struct Around<'a> {
+    targets: &'a Targets,
+    policy: &'a Policy,
+    /// Of schedules that name none.
+    zone: &'a str,
+    feeds: Feeds,
+}
+
+/// What must hold.
+struct Conditions {
+    thresholds: Vec<Threshold>,
+    valid_if: Vec<Threshold>,
+    require: Vec<Threshold>,
+    recovery: Option<RecoverySpec>,
+}
 
 impl Lower<'_> {
     pub(super) fn scenarios(
@@ -66,7 +86,13 @@ impl Lower<'_> {
         for (index, file) in self.files.iter().enumerate() {
             for (name, raw) in file.raw.scenarios.iter().flat_map(|scenarios| &scenarios.0) {
                 let at = At::root(index).key("scenarios").key(name);
-                out.extend(self.scenario(&at, name, raw, targets, policy, zone).map(Arc::new));
+                let feeds = self.data(&at.key("data"), raw.data.as_ref());
+                self.fields = self.fields(&at.key("data"), &feeds);
+                self.known.insert("data", self.fields.keys().cloned().collect());
+                let around = Around { targets, policy, zone, feeds };
+                for one in self.combinations(&at.key("for_each"), name, raw.for_each.as_ref()) {
+                    out.extend(self.scenario(&at, raw, &one, &around).map(Arc::new));
+                }
             }
             let read = |name: &str| file.raw.scenarios.as_ref().is_some_and(|read| read.get(name).is_some());
             for entry in file.tree.get("scenarios").into_iter().flat_map(Node::entries) {
@@ -75,60 +101,65 @@ impl Lower<'_> {
                 }
             }
         }
+        self.known.remove("data");
+        self.equal_names(&out);
         out
     }
 
-    fn scenario(
-        &mut self,
-        at: &At,
-        name: &str,
-        raw: &raw::Scenario,
-        targets: &Targets,
-        policy: &Policy,
-        zone: &str,
-    ) -> Option<Scenario> {
-        self.name(at, name, "a scenario");
-        let labels = raw.labels.as_deref().unwrap_or_default();
-        for (index, label) in labels.iter().enumerate() {
-            self.identifier_or_dash(&at.key("labels").index(index), label);
+    /// What `for_each` makes may have the name of another scenario, and be too much.
+    fn equal_names(&mut self, scenarios: &[Arc<Scenario>]) {
+        let mut seen = BTreeSet::new();
+        let at = At::root(0).key("scenarios");
+        for scenario in scenarios {
+            if !seen.insert(&scenario.name) && !self.section("scenarios").contains(&&*scenario.name) {
+                let message = format!("`for_each` makes two scenarios `{}`", scenario.name);
+                self.key_error(&at, message, "rename one of the scenarios that it stands in");
+            }
         }
-        let target = self.target_of(at, raw, targets);
+        if scenarios.len() > MAX_SCENARIOS {
+            let message = format!("there are {} scenarios: the most is {MAX_SCENARIOS}", scenarios.len());
+            self.key_error(&at, message, "write fewer values under `for_each`");
+        }
+    }
+
+    fn scenario(&mut self, at: &At, raw: &raw::Scenario, one: &Combination, around: &Around<'_>) -> Option<Scenario> {
+        let (name, policy) = (one.name.as_str(), around.policy);
+        self.name(at, name, "a scenario");
+        let labels = self.labels(at, raw);
+        let target = self.target_of(at, raw, one, around.targets);
         let overload = matches!(raw.intent, Some(raw::Intent::Overload));
-        let schedule = self.schedule(&at.key("schedule"), raw.schedule.as_ref(), zone, name);
+        let schedule = self.schedule(&at.key("schedule"), raw.schedule.as_ref(), around.zone, name);
         // Hooks keep values for the steps and for each other; what the steps keep belongs to an iteration.
-        let mut captures = Vec::new();
+        let mut captures: Vec<String> = one.values.iter().map(|(variable, _)| variable.clone()).collect();
         let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
         let mut of_hooks = captures.clone();
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
-        let measured = Measured { target: target.as_deref(), steps: Vec::new(), certificate: false };
-        let sustain = self.sustain(at, raw, &measured);
+        let unknown = Measured {
+            target: target.as_deref(),
+            steps: Vec::new(),
+            certificate: false,
+            dimensions: None,
+            custom: &[],
+        };
+        let sustain = self.sustain(at, raw, &unknown);
         let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
         let (groups, arrangement) = self.groups(&common);
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
-        let steps = groups.iter().flat_map(|group| group.steps()).map(|step| step.name.clone()).collect();
-        let certificate = groups.iter().flat_map(|group| group.steps()).any(Step::shows_certificate);
-        let measured = Measured { target: target.as_deref(), steps, certificate };
-        let nature = Nature::of(&groups, overload);
-        let thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, &measured);
-        let load = groups.first().map(|group| &group.load);
-        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), load, &measured);
-        let require = self.require(&at.key("require"), raw.require.as_ref(), &measured);
+        let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
+        let conditions = self.conditions(at, raw, target.as_deref(), &groups, repeat, &metrics);
         let target = target?;
-        let mut constants = (*self.constants.0).clone();
-        constants.insert("target".into(), json!({"name": &*target.name, "base_url": target.base.to_string()}));
-        let constants = Constants(Arc::new(constants));
-        let config_hash = self.hash_of(at, &target);
-        let seed = Sha256::digest(name.as_bytes());
         if groups.is_empty() {
             return None;
         }
+        let (config_hash, seed) = (self.hash_of(at, &target, one, &around.feeds), Sha256::digest(name.as_bytes()));
         Some(Scenario {
             name: name.into(),
             description: raw.description.clone(),
-            labels: labels.iter().map(|label| label.as_str().into()).collect(),
+            labels,
             owner: raw.owner.as_deref().map(Into::into),
+            constants: self.constants_of(&target, one),
             target,
             intent: if overload { Intent::Overload } else { Intent::Normal },
             schedule,
@@ -136,77 +167,79 @@ impl Lower<'_> {
             arrangement,
             repeat,
             warmup,
-            require,
+            require: conditions.require,
             before,
             after,
-            data: BTreeMap::new(),
-            thresholds,
-            valid_if,
-            constants,
+            data: around.feeds.clone(),
+            thresholds: conditions.thresholds,
+            valid_if: conditions.valid_if,
+            metrics,
+            recovery: conditions.recovery,
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
     }
 
-    fn repeat(&mut self, at: &At, raw: Option<&raw::Repeat>) -> Repeat {
-        let Some(raw) = raw else { return Repeat::default() };
-        let pause = self.duration(&at.key("pause"), raw.pause.as_ref(), Duration::ZERO, Duration::ZERO);
-        Repeat { times: raw.times, pause }
+    /// For `--select`: the labels.
+    fn labels(&mut self, at: &At, raw: &raw::Scenario) -> Vec<Name> {
+        let labels = raw.labels.as_deref().unwrap_or_default();
+        for (index, label) in labels.iter().enumerate() {
+            self.identifier_or_dash(&at.key("labels").index(index), label);
+        }
+        labels.iter().map(|label| label.as_str().into()).collect()
     }
 
-    /// Whether all of it together is longer than the policy allows; a single load that is has been noted.
-    fn length_within(
+    /// What must hold, of the run, of the generator, and before it begins.
+    fn conditions(
         &mut self,
         at: &At,
         raw: &raw::Scenario,
+        target: Option<&Target>,
         groups: &[Arc<Group>],
-        arrangement: Arrangement,
         repeat: Repeat,
-        policy: &Policy,
-    ) {
-        let lengths = lengths(groups);
-        let total = length(&lengths, arrangement, repeat);
-        let alone = groups.len() == 1 && repeat.times == 1;
-        let counted = groups.iter().all(|group| {
-            matches!(
-                group.load.executor,
-                Executor::RampingVus { .. }
-                    | Executor::RampingArrivalRate { .. }
-                    | Executor::SteppedVus { .. }
-                    | Executor::Users { .. }
-                    | Executor::Burst { .. }
-            )
-        });
-        if total <= policy.max_duration || lengths.iter().any(|one| *one > policy.max_duration && !counted) {
-            return;
+        custom: &[CustomMetric],
+    ) -> Conditions {
+        let overload = matches!(raw.intent, Some(raw::Intent::Overload));
+        let steps = groups.iter().flat_map(|group| group.steps()).map(|step| step.name.clone()).collect();
+        // Of groups that could not be read nothing is known.
+        let dimensions = (!groups.is_empty()).then(|| dimensions::of(groups, repeat));
+        let certificate = groups.iter().flat_map(|group| group.steps()).any(Step::shows_certificate);
+        let measured = Measured { target, steps, certificate, dimensions, custom };
+        let nature = Nature::of(groups, overload);
+        let mut thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, &measured);
+        if let Some(page) = &raw.runbook {
+            self.page(&at.key("runbook"), page);
+            for threshold in thresholds.iter_mut().filter(|threshold| threshold.runbook.is_none()) {
+                threshold.runbook = Some(page.as_str().into());
+            }
         }
-        let key = if raw.repeat.is_some() {
-            "repeat"
-        } else if raw.phases.is_some() {
-            "phases"
-        } else if raw.users.is_some() {
-            "users"
-        } else {
-            "load"
-        };
-        let (total, most) = (total.as_secs_f64(), policy.max_duration.as_secs_f64());
-        let (total, most) = (units::human_seconds(total), units::human_seconds(most));
-        let whole = if alone { "it" } else { "all of it together" };
-        self.key_error(
-            &at.key(key),
-            format!("{whole} takes {total}, which is above the policy's {most}"),
-            "write a shorter run, or a longer `policy: {max_duration: …}` if you may",
-        );
+        self.cleared(at, raw, &thresholds);
+        let recovery = self.recovery(&at.key("recovery"), raw.recovery.as_ref(), groups, &measured);
+        thresholds.extend(recovery.as_ref().map(expr::recovery_threshold));
+        let load = groups.first().map(|group| &group.load);
+        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), load, &measured);
+        let require = self.require(&at.key("require"), raw.require.as_ref(), &measured);
+        Conditions { thresholds, valid_if, require, recovery }
     }
 
-    fn warmup(&mut self, at: &At, raw: Option<&raw::DurationText>, groups: &[Arc<Group>]) -> Duration {
-        let warmup = self.duration(at, raw, Duration::ZERO, Duration::ZERO);
-        let shortest = groups.iter().map(|group| length_of(group)).filter(|length| !length.is_zero()).max();
-        if raw.is_some() && shortest.is_some_and(|length| warmup >= length) {
-            let help = "write a shorter `warmup`, or a longer load";
-            self.error(at, "nothing is judged: the warm-up is as long as the load", help);
+    /// Says what is left of the thresholds of `defaults:` where a scenario clears them.
+    fn cleared(&mut self, at: &At, raw: &raw::Scenario, left: &[Threshold]) {
+        let empty = raw.thresholds.as_ref().is_some_and(|thresholds| thresholds.iter().next().is_none());
+        let defaults = self.files[0].tree.get("defaults").and_then(|node| node.get("thresholds"));
+        if let Some(defaults) = defaults.filter(|_| empty) {
+            let count = if let Value::List(items) = &defaults.value { items.len() } else { 1 };
+            let left: Vec<&str> = left.iter().map(|threshold| &*threshold.source).collect();
+            let message = format!("`thresholds: []` clears the {count} of `defaults`");
+            self.warning(&at.key("thresholds"), message, format!("what holds still: {}", left.join(", ")));
         }
-        warmup
+    }
+
+    /// What templates may use besides what a run brings.
+    fn constants_of(&self, target: &Target, one: &Combination) -> Constants {
+        let mut constants = (*self.constants.0).clone();
+        constants.insert("target".into(), json!({"name": &*target.name, "base_url": target.base.to_string()}));
+        constants.extend(one.values.iter().cloned());
+        Constants(Arc::new(constants))
     }
 
     /// `sustain`, which belongs to the executor `search`.
@@ -236,10 +269,12 @@ impl Lower<'_> {
     }
 
     /// The scenario's target: named, or the only one there is.
-    fn target_of(&mut self, at: &At, raw: &raw::Scenario, targets: &Targets) -> Option<Arc<Target>> {
+    fn target_of(&mut self, at: &At, raw: &raw::Scenario, one: &Combination, targets: &Targets) -> Option<Arc<Target>> {
         let names = self.section("targets");
-        match &raw.target {
-            Some(name) => {
+        let written = raw.target.as_ref().map(|name| (name.clone(), at.key("target")));
+        match one.target.clone().or(written) {
+            Some((name, named_at)) => {
+                let name = &name;
                 if let Some(target) = targets.get(name) {
                     return target.clone();
                 }
@@ -248,7 +283,7 @@ impl Lower<'_> {
                 } else {
                     hints::did_you_mean(name, &names, "targets")
                 };
-                self.error(&at.key("target"), format!("there is no target `{}`", short(name)), help);
+                self.error(&named_at, format!("there is no target `{}`", short(name)), help);
                 None
             }
             None if names.len() == 1 => targets.get(names[0]).cloned().flatten(),
@@ -272,7 +307,7 @@ impl Lower<'_> {
 
     /// What decides how the scenario behaves, as one hash: itself, its target, the named requests and the constants'
     /// names and values as written (secrets are references there).
-    fn hash_of(&self, at: &At, target: &Target) -> String {
+    fn hash_of(&self, at: &At, target: &Target, one: &Combination, feeds: &Feeds) -> String {
         let files = self.files.iter();
         let target = files.clone().find_map(|file| file.tree.get("targets")?.get(&target.name));
         let shared =
@@ -283,6 +318,8 @@ impl Lower<'_> {
             "requests": shared("requests"),
             "vars": shared("vars"),
             "policy": shared("policy"),
+            "each": one.values,
+            "data": feeds.values().map(|feed| &feed.rows).collect::<Vec<_>>(),
         });
         digest(&[all.to_string().as_bytes()])
     }

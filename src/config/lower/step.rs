@@ -1,4 +1,9 @@
-//! Steps and named requests: one request each, with what is expected and kept of its answer.
+//! Steps and named requests: one request each, with what is expected and kept of its answer. How an iteration goes through
+//! them is in `course`.
+
+mod content;
+mod course;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,8 +13,8 @@ use super::{At, Lower, Scope, probe};
 use crate::{
     config::{check::short, hints, raw},
     model::{
-        scenario::{Action, BodySpec, Capture, CaptureFrom, OkStatus, Reaction, RequestSpec, Step, Think},
-        template::{Escape, JsonTemplate, Template},
+        scenario::{Action, BodySpec, Capture, CaptureFrom, OkStatus, RequestSpec, Step},
+        template::{Escape, FUNCTIONS, JsonTemplate, Template},
     },
 };
 
@@ -21,20 +26,20 @@ const RESERVED: &[&str] =
     &["none", "true", "false", "null", "None", "True", "False", "and", "or", "not", "in", "is", "if", "else"];
 
 /// A step as written, with the named request it uses.
-struct Written<'a> {
-    step: (&'a raw::Step, &'a At),
+pub(super) struct Written<'a> {
+    pub(super) step: (&'a raw::Step, &'a At),
     base: Option<(&'a raw::Step, At)>,
 }
 
 impl<'a> Written<'a> {
     /// A field of the step, or of its named request, and where it stands.
-    fn field<T>(&self, key: &str, read: impl Fn(&'a raw::Step) -> Option<&'a T>) -> Option<(&'a T, At)> {
+    pub(super) fn field<T>(&self, key: &str, read: impl Fn(&'a raw::Step) -> Option<&'a T>) -> Option<(&'a T, At)> {
         let own = read(self.step.0).map(|value| (value, self.step.1.key(key)));
         own.or_else(|| self.base.as_ref().and_then(|(base, at)| Some((read(base)?, at.key(key)))))
     }
 
     /// A field of both: the request's first.
-    fn both<T>(&self, key: &str, read: impl Fn(&'a raw::Step) -> Option<&'a T>) -> Vec<(&'a T, At)> {
+    pub(super) fn both<T>(&self, key: &str, read: impl Fn(&'a raw::Step) -> Option<&'a T>) -> Vec<(&'a T, At)> {
         let base = self.base.as_ref().and_then(|(base, at)| Some((read(base)?, at.key(key))));
         base.into_iter().chain(read(self.step.0).map(|value| (value, self.step.1.key(key)))).collect()
     }
@@ -92,9 +97,17 @@ impl Lower<'_> {
             );
         }
         let written = Written { step: (raw, at), base };
+        // What the loop goes through is known in the step, and nowhere else.
+        let outer = scope;
+        let repeat = self.rounds(&written, outer);
+        let mut inner = if let Scope::Run(names) = outer { names.to_vec() } else { Vec::new() };
+        inner.extend(repeat.iter().map(|repeat| repeat.name.to_string()));
+        let scope = if matches!(outer, Scope::Run(_)) { Scope::Run(&inner) } else { outer };
         let (action, label) = self.action(&written, scope)?;
+        let until = written.field("until", |step| step.until.as_ref()).is_some();
         let timeout = written
             .field("timeout", |step| step.timeout.as_ref())
+            .filter(|_| !until)
             .map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::from_millis(1)));
         let mut expect = Vec::new();
         for (list, at) in written.both("expect", |step| step.expect.as_ref()) {
@@ -115,24 +128,25 @@ impl Lower<'_> {
             Action::Http(_) => None,
             Action::Probe(spec) => Some(super::probe::ok(spec)),
         });
-        let think = written.field("think", |step| step.think.as_ref());
-        let think = think.map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::ZERO));
         let name = raw.name.clone().or_else(|| raw.request.clone()).or_else(|| written.base.as_ref()?.0.name.clone());
         if let Some(name) = &raw.name {
             self.name(&at.key("name"), name, "a request");
         }
         let name = name.unwrap_or(label);
-        let on_fail = written.field("on_fail", |step| step.on_fail.as_ref());
-        let continues = on_fail.is_some_and(|(word, _)| matches!(word, raw::OnFail::Continue));
-        let reaction = if continues { Reaction::Continue } else { Reaction::Stop };
+        let course = self.course(&written, outer, repeat);
         Some(Step {
             timeout,
             expect,
             capture,
-            on_rejected: reaction.clone(),
-            on_failed: reaction,
+            on_rejected: course.on_rejected,
+            on_failed: course.on_failed,
             ok,
-            think: think.map(Think::Constant),
+            when: course.when,
+            repeat: course.repeat,
+            until: course.until,
+            stream: written.field("stream", |step| step.stream.as_ref()).map(|(raw, at)| self.stream(&at, raw)),
+            tags: self.tags(&written, scope),
+            think: course.think,
             ..Step::new(name.as_str(), action)
         })
     }
@@ -165,7 +179,8 @@ impl Lower<'_> {
         }
         let body = self.body(written, scope);
         let label = label(&method, path_text);
-        Some((Action::Http(Box::new(RequestSpec { method, path, headers, body, auth: None })), label))
+        let request = RequestSpec { method, path, headers, body, auth: self.own_auth(written, scope) };
+        Some((Action::Http(Box::new(request)), label))
     }
 
     /// A named request of any file. `None` if there is none, or it could not be read.
@@ -271,6 +286,9 @@ impl Lower<'_> {
             });
             return BodySpec::Form(fields.collect());
         }
+        if let Some(parts) = &raw.multipart {
+            return self.multipart(&at, parts, scope);
+        }
         if let Some(text) = &raw.body {
             return BodySpec::Text(self.template(&at, &text.0, Escape::None, scope));
         }
@@ -308,34 +326,49 @@ impl Lower<'_> {
     }
 
     fn body_file(&mut self, at: &At, file: &str) -> BodySpec {
+        self.read_body(at, file, MAX_BODY_FILE).map_or(BodySpec::None, BodySpec::Raw)
+    }
+
+    /// A file that is sent, of at most `room` bytes.
+    fn read_body(&mut self, at: &At, file: &str, room: u64) -> Option<bytes::Bytes> {
         let path = self.resolve(at, file);
         let shown = path.display().to_string();
-        match crate::input::read_bounded(&path, MAX_BODY_FILE) {
-            Ok(bytes) => BodySpec::Raw(bytes.into()),
+        match crate::input::read_bounded(&path, room) {
+            Ok(bytes) => return Some(bytes.into()),
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
-                self.error(at, format!("`{shown}` is larger than 10 MiB"), "send a smaller body");
-                BodySpec::None
+                let message = if room == MAX_BODY_FILE {
+                    format!("`{shown}` is larger than 10 MiB")
+                } else {
+                    format!("`{shown}` makes the body larger than 10 MiB")
+                };
+                self.error(at, message, "send a smaller body");
             }
             Err(error) => {
                 let reason = super::constants::reason(&error);
                 self.error(at, format!("`{shown}` cannot be read: {reason}"), "paths are relative to this file");
-                BodySpec::None
             }
+        }
+        None
+    }
+
+    /// The name of a value that templates and conditions use.
+    pub(super) fn own_name(&mut self, at: &At, name: &str, what: &str) {
+        self.identifier(at, name, what);
+        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env", "target", "data"].contains(&name) {
+            self.key_error(at, format!("`{name}` is a variable of Plimsoll's own"), "choose another name");
+        } else if RESERVED.contains(&name) || FUNCTIONS.contains(&name) {
+            let help = format!("choose another name, such as `{}_`", name.to_ascii_lowercase());
+            self.key_error(at, format!("`{name}` is a word of templates: it can name no value"), help);
         }
     }
 
     fn capture(&mut self, at: &At, name: &str, raw: &raw::Capture) -> Option<Capture> {
-        self.identifier(at, name, "a capture");
-        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env", "target"].contains(&name) {
-            self.key_error(at, format!("`{name}` is a variable of Plimsoll's own"), "choose another name");
-        } else if RESERVED.contains(&name) {
-            let help = format!("choose another name, such as `{}_`", name.to_ascii_lowercase());
-            self.key_error(at, format!("`{name}` is a word of templates: it can name no value"), help);
-        }
-        let from = match (&raw.json, &raw.header, &raw.regex) {
-            (Some(json), None, None) => CaptureFrom::Json(self.json_path(&at.key("json"), json)?),
-            (None, Some(header), None) => CaptureFrom::Header(self.header_name(&at.key("header"), header)?),
-            (None, None, Some(regex)) => self.capture_regex(at, regex, raw.group)?,
+        self.own_name(at, name, "a capture");
+        let from = match (&raw.json, &raw.header, &raw.cookie, &raw.regex) {
+            (Some(json), None, None, None) => CaptureFrom::Json(self.json_path(&at.key("json"), json)?),
+            (None, Some(header), None, None) => CaptureFrom::Header(self.header_name(&at.key("header"), header)?),
+            (None, None, Some(cookie), None) => CaptureFrom::Cookie(cookie.as_str().into()),
+            (None, None, None, Some(regex)) => self.capture_regex(at, regex, raw.group)?,
             _ => {
                 if !self.troubled(at) {
                     self.key_error(
@@ -420,6 +453,7 @@ fn bodies(raw: &raw::Step) -> impl Iterator<Item = &'static str> + use<> {
         ("form", raw.form.is_some()),
         ("body", raw.body.is_some()),
         ("body_file", raw.body_file.is_some()),
+        ("multipart", raw.multipart.is_some()),
     ];
     all.into_iter().filter_map(|(key, there)| there.then_some(key))
 }

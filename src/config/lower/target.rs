@@ -45,12 +45,13 @@ impl Lower<'_> {
             self.allowed(&at.key("base_url"), base, policy);
         }
         let headers = self.headers(&at.key("headers"), raw.headers.as_ref(), Scope::Run(&[]));
+        let auth = raw.auth.as_ref().and_then(|auth| self.auth(&at.key("auth"), auth, Scope::Run(&[])));
         let https = base.as_ref().map(|base| base.https);
         let http = self.http(&at.key("http"), raw.http.as_ref(), https);
         let classify = raw.classify.iter().flatten().enumerate();
         let classify = classify.map(|(index, rule)| self.classify(&at.key("classify").index(index), rule)).collect();
         let stats = raw.stats.as_ref().map(|stats| self.stats(&at.key("stats"), stats));
-        Some(Arc::new(Target { name: name.into(), base: base?, headers, auth: None, http, classify, stats }))
+        Some(Arc::new(Target { name: name.into(), base: base?, headers, auth, http, classify, stats }))
     }
 
     fn base_url(&mut self, at: &At, text: &str) -> Option<BaseUrl> {

@@ -2,13 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{At, Lower};
+use super::{At, Lower, dimensions::Dimensions};
 use crate::{
-    config::{expr, hints, raw, source::Span, tree::Value},
-    judge::{METRICS, SELECTORS},
+    config::{
+        expr::{self, GradePart},
+        hints, raw,
+        source::Span,
+        tree::Value,
+    },
+    judge::METRICS,
     model::{
         Name,
         expr::{Dimension, Measure, Metric, Pattern, Threshold},
+        metric::CustomMetric,
         outcome::Outcome,
         run::Severity,
         scenario::{Executor, Group, Load, Target},
@@ -102,7 +108,8 @@ impl Lower<'_> {
                     let message = format!("`{section}` is judged at the end of the run: it aborts none");
                     self.error(&at.key("abort_on_fail"), message, help);
                 }
-                (&long.expr, at.key("expr"))
+                let Some(text) = &long.expr else { return };
+                (text, at.key("expr"))
             }
         };
         // What cannot be parsed is told where the thresholds are read.
@@ -155,7 +162,8 @@ impl Lower<'_> {
             let Some(threshold) = self.threshold(&at, raw, measured) else { continue };
             let place = match raw {
                 raw::Threshold::Short(_) => at,
-                raw::Threshold::Long(long) => at.key(if long.name.is_some() { "name" } else { "expr" }),
+                raw::Threshold::Long(long) if long.name.is_some() => at.key("name"),
+                raw::Threshold::Long(long) => at.key(if long.expr.is_some() { "expr" } else { "of" }),
             };
             let span = self.span(&place);
             if let Some(first) = names.get(&*threshold.name) {
@@ -173,19 +181,74 @@ impl Lower<'_> {
     }
 
     fn threshold(&mut self, at: &At, raw: &raw::Threshold, measured: &Measured<'_>) -> Option<Threshold> {
-        let (text, expr_at, long) = match raw {
-            raw::Threshold::Short(text) => (text, at.clone(), None),
-            raw::Threshold::Long(long) => (&long.expr, at.key("expr"), Some(long)),
+        let (mut threshold, place) = match raw {
+            raw::Threshold::Short(text) => (self.condition(at, text)?, at.clone()),
+            raw::Threshold::Long(long) => self.long(at, long)?,
         };
-        let mut threshold = match expr::parse_threshold(&text.0) {
-            Ok(threshold) => threshold,
+        if let raw::Threshold::Long(long) = raw {
+            self.options(at, long, &mut threshold);
+        }
+        self.names_exist(&place, &threshold, measured);
+        Some(threshold)
+    }
+
+    fn condition(&mut self, at: &At, text: &raw::ExprText) -> Option<Threshold> {
+        match expr::parse_threshold(&text.0) {
+            Ok(threshold) => Some(threshold),
             Err(error) => {
-                self.text_error(&expr_at, error.offset, error.message, error.help.unwrap_or_default());
-                return None;
+                self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
+                None
             }
-        };
-        self.names_exist(&expr_at, &threshold, measured);
-        let Some(long) = long else { return Some(threshold) };
+        }
+    }
+
+    /// A condition in the long form, and where it stands: `expr`, or `of` with its grades.
+    fn long(&mut self, at: &At, long: &raw::ThresholdMap) -> Option<(Threshold, At)> {
+        const HOW: &str = "write `expr: p95(latency) < 2s`, or `of: elapsed` with `pass: \"< 25s\"`";
+        let text = |text: &Option<raw::ExprText>| text.as_ref().map(|text| text.0.clone());
+        match (&long.expr, &long.of, &long.pass) {
+            (Some(expr), None, None) => {
+                let grade = [("warn", &long.warn), ("fail", &long.fail)].into_iter().find(|(_, text)| text.is_some());
+                if let Some((key, _)) = grade {
+                    self.key_error(&at.key(key), format!("`{key}` is a grade: it goes with `of` and `pass`"), HOW);
+                }
+                Some((self.condition(&at.key("expr"), expr)?, at.key("expr")))
+            }
+            (None, Some(of), Some(pass)) => {
+                match expr::parse_graded(&of.0, &pass.0, text(&long.warn).as_deref(), text(&long.fail).as_deref()) {
+                    Ok(threshold) => Some((threshold, at.key("of"))),
+                    Err((part, error)) => {
+                        let key = match part {
+                            GradePart::Of => "of",
+                            GradePart::Pass => "pass",
+                            GradePart::Warn => "warn",
+                            GradePart::Fail => "fail",
+                        };
+                        let help = error.help.unwrap_or_default();
+                        self.text_error(&at.key(key), error.offset, error.message, help);
+                        None
+                    }
+                }
+            }
+            (Some(_), ..) => {
+                let key = if long.of.is_some() { "of" } else { "pass" };
+                self.key_error(&at.key(key), "a threshold has `expr`, or `of` with its grades, not both", HOW);
+                None
+            }
+            (None, Some(_), None) => {
+                self.key_error(&at.key("of"), "`pass` is missing: what is good?", HOW);
+                None
+            }
+            (None, None, _) => {
+                if self.node(&at.key("expr")).is_none() && !self.troubled(at) {
+                    self.error(at, "`expr` is missing in a threshold", HOW);
+                }
+                None
+            }
+        }
+    }
+
+    fn options(&mut self, at: &At, long: &raw::ThresholdMap, threshold: &mut Threshold) {
         if let Some(name) = &long.name {
             self.name(&at.key("name"), name, "a threshold");
             if ["verdict", "missed"].contains(&name.as_str()) {
@@ -210,27 +273,53 @@ impl Lower<'_> {
         }
         threshold.for_runs = long.for_runs.unwrap_or(threshold.for_runs);
         threshold.min_samples = long.min_samples.unwrap_or(threshold.min_samples);
+        threshold.hint = long.hint.as_deref().map(Into::into);
         threshold.runbook = long.runbook.as_deref().map(Into::into);
-        if long.runbook.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
-            self.error(
-                &at.key("runbook"),
-                "a runbook is a page: it has a URL",
-                "write `runbook: \"https://wiki.example.com/queue\"`",
-            );
+        if let Some(page) = &long.runbook {
+            self.page(&at.key("runbook"), page);
         }
-        Some(threshold)
+        if long.confidence.as_ref().is_some_and(|confidence| !is_95(&confidence.0)) {
+            let help = "write `confidence: 95%` or leave it out";
+            self.error(&at.key("confidence"), "a slope is judged with a confidence of 95%", help);
+        }
+        if let Some(text) = &long.only_while {
+            match expr::parse_held(&text.0) {
+                Ok(held) => threshold.only_while = Some(held),
+                Err(error) => {
+                    self.text_error(&at.key("while"), error.offset, error.message, error.help.unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Whether a runbook has a URL.
+    pub(super) fn page(&mut self, at: &At, page: &str) {
+        if !page.starts_with("https://") && !page.starts_with("http://") {
+            let help = "write `runbook: \"https://wiki.example.com/queue\"`";
+            self.error(at, "a runbook is a page: it has a URL", help);
+        }
+    }
+
+    /// Where a threshold names something: in its condition, or in its `while`.
+    fn place_of(at: &At, threshold: &Threshold, name: &str) -> (At, usize) {
+        let held = threshold.only_while.as_ref().and_then(|held| held.source.find(name));
+        match (threshold.source.find(name), held, at.parent()) {
+            (None, Some(offset), Some(whole)) => (whole.key("while"), offset),
+            (offset, ..) => (at.clone(), offset.unwrap_or_default()),
+        }
     }
 
     /// Whether the figures, steps and tags that a threshold names exist, and whether its units fit the figures'.
-    fn names_exist(&mut self, at: &At, threshold: &Threshold, measured: &Measured<'_>) {
+    pub(super) fn names_exist(&mut self, at: &At, threshold: &Threshold, measured: &Measured<'_>) {
         let find = |name: &str| threshold.source.find(name).unwrap_or_default();
         // Without its target nothing is known of the figures: the target's own errors come first.
         if let Some(target) = measured.target {
             let figures: Vec<(Name, Unit)> =
                 target.figures(measured.certificate).map(|(name, (unit, _))| (name, unit)).collect();
             let known: Vec<&str> = figures.iter().map(|(name, _)| &**name).collect();
-            for name in threshold.stats().filter(|name| !known.contains(name)) {
-                let words = known.iter().copied().chain(METRICS);
+            let custom: Vec<&str> = measured.custom.iter().map(|metric| &*metric.name).collect();
+            for name in threshold.stats().filter(|name| !known.contains(name) && !custom.contains(name)) {
+                let words = known.iter().chain(&custom).copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if known.is_empty() => format!(
@@ -243,20 +332,19 @@ impl Lower<'_> {
                         METRICS.join(", ")
                     ),
                 };
-                self.text_error(at, find(name), format!("there is no metric `{name}`"), help);
+                let (at, offset) = Self::place_of(at, threshold, name);
+                self.text_error(&at, offset, format!("there is no metric `{name}`"), help);
             }
             let units = figures.iter().cloned().collect();
             if let Err(error) = expr::check_units(threshold, &units) {
                 self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
             }
         }
-        for tag in threshold.tags() {
-            self.text_error(
-                at,
-                find(tag),
-                format!("`{tag}` is not a selector"),
-                format!("write one of {}", SELECTORS.join(", ")),
-            );
+        if let Err(error) = expr::check_custom(threshold, measured.custom) {
+            self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
+        }
+        if let Some(dimensions) = &measured.dimensions {
+            self.selectors_exist(at, threshold, dimensions);
         }
         let selectors = threshold.aggregates().into_iter().flat_map(|aggregate| &aggregate.selectors);
         for selector in selectors.filter(|selector| selector.by == Dimension::Step) {
@@ -296,6 +384,14 @@ pub(super) struct Measured<'a> {
     pub(super) steps: Vec<Name>,
     /// One of them asks for a certificate.
     pub(super) certificate: bool,
+    /// What else its series are told apart by; `None` where that is not known.
+    pub(super) dimensions: Option<Dimensions>,
+    /// Metrics of the user's own.
+    pub(super) custom: &'a [CustomMetric],
+}
+
+fn is_95(share: &str) -> bool {
+    crate::model::units::parse_quantity(share).is_ok_and(|share| (share.value - 0.95).abs() < 1e-9)
 }
 
 pub(super) fn severity(word: raw::SeverityWord) -> Severity {

@@ -19,7 +19,7 @@ pub(crate) struct Load {
     pub(crate) attempts: Option<u32>,
     /// per-vu-iterations, shared-iterations, constant-vus: users. stepped-vus: a list, the users of each level.
     pub(crate) vus: Option<Vus>,
-    /// per-vu-iterations, stepped-vus: iterations of each user. shared-iterations: of all users together; 1 by default.
+    /// per-vu-iterations, stepped-vus: iterations of each user, 1 if left out. shared-iterations: of all users together.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub(crate) iterations: Option<u64>,
     /// per-vu-iterations, stepped-vus: `together` lets all users leave a barrier at the same instant.
@@ -53,9 +53,9 @@ pub(crate) struct Load {
     pub(crate) repeat: Option<u64>,
     /// burst: from the start of one to the start of the next; they may overlap.
     pub(crate) every: Option<DurationText>,
-    /// burst, stepped-vus: from the end of one to the start of the next; 0s by default.
+    /// burst, stepped-vus: from the end of one to the start of the next.
     pub(crate) pause: Option<DurationText>,
-    /// users: at the peak. limit with `per: user`: whose limits are tried; 1 by default.
+    /// users: how many at the peak. limit with `per: user`: whose limits are tried, 1 if left out.
     #[schemars(range(min = 1, max = 100_000))]
     pub(crate) users: Option<u32>,
     /// users: new users per time; 1/s by default.
@@ -84,7 +84,7 @@ pub(crate) struct Load {
     /// limit: tries at the same instant, before the others; 0 by default.
     #[schemars(range(min = 0, max = 100_000))]
     pub(crate) race: Option<u32>,
-    /// search: what is varied, `rate` or `vus`; rate by default.
+    /// search: what is varied; rate by default.
     pub(crate) variable: Option<VariableWord>,
     /// search: by which the load grows until it is not sustained; 2 by default.
     pub(crate) factor: Option<f64>,
@@ -100,7 +100,7 @@ pub(crate) struct Load {
     pub(crate) deadline: Option<DurationText>,
     /// search: the found load is held for this long in the end, 0s leaves it out; 60s by default.
     pub(crate) confirm: Option<DurationText>,
-    /// `${identity}` goes round from 1 to this many; it is the user's number by default.
+    /// `${identity}` goes round from 1 to this many; the user's number by default.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) identities: Option<u32>,
     /// `per_vu`, or the size of a pool; overrides the target's.

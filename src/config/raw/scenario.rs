@@ -2,12 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::{
+    data::Data,
     group::{Cookies, Phase, Repeat, Task, Think, UserGroup},
     load::Load,
+    metric::{Metric, Recovery},
     step::Step,
-    words::{CronText, DurationText, ExprText, OneOrMany, Ordered},
+    words::{CronText, DurationText, ExprText, OneOrMany, Ordered, ShareText},
 };
 
 /// What is sent, when, how much, and what must hold.
@@ -20,10 +23,15 @@ pub(crate) struct Scenario {
     pub(crate) labels: Option<Vec<String>>,
     /// Whom to ask.
     pub(crate) owner: Option<String>,
+    /// A page to open when a threshold is breached that names none.
+    pub(crate) runbook: Option<String>,
     /// `overload`: rejections are wanted; normal by default.
     pub(crate) intent: Option<Intent>,
     /// Name of a target; may be left out where there is one.
     pub(crate) target: Option<String>,
+    /// One scenario for each value, or each combination of values: `{model: [a, b]}`. It is called NAME-VALUE, and
+    /// templates use `${model}`; `target` chooses a target.
+    pub(crate) for_each: Option<Ordered<Vec<Json>>>,
     /// When it is due; `manual` by default.
     pub(crate) schedule: Option<Schedule>,
     /// How much is sent.
@@ -64,8 +72,14 @@ pub(crate) struct Scenario {
     pub(crate) release: Option<OneOrMany<Step>>,
     /// search: what must hold for a load to be sustained.
     pub(crate) sustain: Option<OneOrMany<Threshold>>,
+    /// Rows that iterations take one by one.
+    pub(crate) data: Option<Ordered<Data>>,
     /// What must hold of the target's figures before the load; otherwise the run is skipped.
     pub(crate) require: Option<OneOrMany<Threshold>>,
+    /// Metrics of one's own, by name.
+    pub(crate) metrics: Option<Ordered<Metric>>,
+    /// The target must be well again soon after a phase.
+    pub(crate) recovery: Option<Recovery>,
     /// What must hold of a run.
     pub(crate) thresholds: Option<OneOrMany<Threshold>>,
     /// What must hold of the generator for latency and throughput to be trusted.
@@ -138,7 +152,7 @@ pub(crate) enum Threshold {
     /// Alone.
     Short(ExprText),
     /// With options.
-    Long(ThresholdMap),
+    Long(Box<ThresholdMap>),
 }
 
 /// A condition on a run with options.
@@ -146,7 +160,18 @@ pub(crate) enum Threshold {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ThresholdMap {
     /// The condition.
-    pub(crate) expr: ExprText,
+    pub(crate) expr: Option<ExprText>,
+    /// Instead of `expr`: what is measured, such as `elapsed`; with `pass`.
+    pub(crate) of: Option<ExprText>,
+    /// of: what passes, such as `< 25s`.
+    pub(crate) pass: Option<ExprText>,
+    /// of: what is no worse than a warning, such as `< 35s`.
+    pub(crate) warn: Option<ExprText>,
+    /// of: what fails, such as `> 40s`; what lies between is a warning.
+    pub(crate) fail: Option<ExprText>,
+    /// Only the seconds count in which this holds of the target's figures: `queued < 95% * queue_limit`.
+    #[serde(rename = "while")]
+    pub(crate) only_while: Option<ExprText>,
     /// Its name in metrics and alerts.
     pub(crate) name: Option<String>,
     /// How loud a breach is; `critical` by default.
@@ -160,6 +185,10 @@ pub(crate) struct ThresholdMap {
     pub(crate) for_runs: Option<u32>,
     /// Fewer samples than this are no data; 0 by default.
     pub(crate) min_samples: Option<u64>,
+    /// slope: how sure it must be; 95% by default.
+    pub(crate) confidence: Option<ShareText>,
+    /// What a breach means or what to do about it, in reports and mails.
+    pub(crate) hint: Option<String>,
     /// A page to open when it is breached.
     pub(crate) runbook: Option<String>,
 }

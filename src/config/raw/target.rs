@@ -13,6 +13,8 @@ pub(crate) struct Target {
     pub(crate) base_url: String,
     /// Sent with each request.
     pub(crate) headers: Option<Ordered<Scalar>>,
+    /// Credentials of each request.
+    pub(crate) auth: Option<super::step::Auth>,
     /// Timeouts and connection policy.
     pub(crate) http: Option<Http>,
     /// Which outcome a response is; first match wins. Without it 429, and 503 with Retry-After, are rejected, 2xx is ok.

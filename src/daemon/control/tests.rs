@@ -182,6 +182,7 @@ impl Sim {
             implicit: true,
             for_runs: 1,
             runbook: None,
+            hint: None,
         }];
         self.event(Event::Run(RunEvent::Ended(Box::new(run))));
     }

@@ -87,36 +87,56 @@ pub(super) async fn constant(crew: &Rc<Crew>, plan: Closed) {
     all(crew, plan, Rc::new(|_| true)).await;
 }
 
-/// Users leave iterations undone when the time is up, or when one of them has crashed.
+/// Users leave iterations undone when the time is up, when their `on_start` did not go well, or when one has crashed.
 fn drop_rest(shared: &Shared, undone: u64) {
     if !shared.stop.interrupts() {
-        let why = if shared.stop.is_over() { DropReason::Deadline } else { DropReason::Generator };
+        let known = shared.stop.is_over() || shared.recorder.lost_users().is_some();
+        let why = if known { DropReason::Deadline } else { DropReason::Generator };
         shared.recorder.drop_many(why, undone);
+    }
+}
+
+/// A place at the barrier; it is taken, or given up, when this is dropped.
+struct Place {
+    missing: Rc<Cell<u64>>,
+    complete: Rc<Notify>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() == 0 {
+            self.complete.notify_one();
+        }
     }
 }
 
 async fn all(crew: &Rc<Crew>, plan: Closed, more: More) {
     let Closed { vus, length, together, labels } = plan;
-    let (barrier, standing) = (Rc::new(Notify::new()), Rc::new(Cell::new(0u64)));
+    let barrier = Rc::new(Notify::new());
+    let (missing, complete) = (Rc::new(Cell::new(vus)), Rc::new(Notify::new()));
     let go = Rc::new(Cell::new(crew.begun));
     for vu in 1..=vus {
         let aboard = Crew::board(crew);
-        let (barrier, standing, go) = (barrier.clone(), standing.clone(), go.clone());
+        let (barrier, go) = (barrier.clone(), go.clone());
+        let place = Place { missing: missing.clone(), complete: complete.clone() };
         let (labels, more) = (labels.clone(), more.clone());
         spawn_local(async move {
+            let mut user = User::default();
             if together {
+                // What a user does before its first iteration, it does before the barrier.
+                let turn = Turn::of(vu, 0);
+                let _ready = aboard.crew.shared.begin(&turn, &mut user, Model::Closed, go.get()).await;
                 let open = barrier.notified();
-                standing.set(standing.get() + 1);
+                drop(place);
                 open.await;
             }
             let life = Life { vu, first: go.get(), until: None, labels, more };
-            live(&aboard.crew, &aboard.crew.shared, life).await;
+            go_on(&aboard.crew, &aboard.crew.shared, life, user).await;
         });
     }
-    while together && standing.get() < vus {
-        tokio::task::yield_now().await;
-    }
-    if together {
+    if together && vus > 0 {
+        complete.notified().await;
         go.set(clock::mono());
         barrier.notify_waiters();
     }
@@ -125,15 +145,26 @@ async fn all(crew: &Rc<Crew>, plan: Closed, more: More) {
 
 /// One user, until its time or the load is over. `shared` is the crew's, or one with a stop of this user's own.
 pub(super) async fn live(crew: &Crew, shared: &Shared, life: Life) {
-    let mut user = User::default();
+    go_on(crew, shared, life, User::default()).await;
+}
+
+async fn go_on(crew: &Crew, shared: &Shared, life: Life, mut user: User) {
+    let turn = Turn { vu: life.vu, iteration: 0, task: 0, labels: Labels::default() };
+    iterations(crew, shared, life, &mut user).await;
+    if !shared.group.on_stop.is_empty() {
+        Box::pin(shared.end(&turn, &mut user)).await;
+    }
+}
+
+async fn iterations(crew: &Crew, shared: &Shared, life: Life, user: &mut User) {
     let (mut anchor, mut intended) = (life.first, life.first);
     for iteration in 1.. {
         let late = life.until.is_some_and(|until| intended >= until);
         if late || shared.stop.is_over() || !(life.more)(iteration) {
             return;
         }
-        let turn = Turn { vu: life.vu, iteration, task: crew.task(&user), labels: life.labels.clone() };
-        if shared.iterate(&turn, intended, &mut user, Model::Closed).await == IterationEnd::Interrupted {
+        let turn = Turn { vu: life.vu, iteration, task: crew.task(user), labels: life.labels.clone() };
+        if shared.iterate(&turn, intended, user, Model::Closed).await == IterationEnd::Interrupted {
             return;
         }
         let ended = clock::mono();

@@ -122,7 +122,8 @@ impl Crew {
         }
         let inherited = self.shared.inherited.borrow();
         let open = |task: usize| {
-            tasks[task].needs.iter().all(|need| user.kept.contains_key(need) || inherited.contains_key(need))
+            let needs = &tasks[task].needs;
+            user.has(needs) || needs.iter().all(|need| user.kept.contains_key(need) || inherited.contains_key(need))
         };
         self.chance.urn.borrow_mut().draw(open).unwrap_or(0)
     }

@@ -143,6 +143,7 @@ impl Desk {
         let turn = Turn { vu, iteration: 1, task: 0, labels: Labels::one("part", part.as_str()) };
         let mut scope = shared.scope(&turn);
         scope.captures.insert("user".into(), user.into());
+        shared.take_rows(&mut scope, 0);
         let (before, mut scope) = (scope.captures.len(), Arc::new(scope));
         let mut conn = User::default();
         let end = shared.walk(&self.spec.acquire, &mut scope, &turn, intended, &mut conn, Model::Closed).await;

@@ -25,6 +25,12 @@ impl Run {
         })
     }
 
+    /// No user came past its `on_start`: that is the target's failure, not a want of data.
+    fn nobody_began(&self, sent: u64) -> Option<String> {
+        let (_, why) = self.recorder.lost_users().filter(|_| sent == 0)?;
+        Some(format!("no user came past `on_start`: {why}"))
+    }
+
     pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
         let judged = self.current.borrow();
         let mut ledger = self.earlier.borrow().clone();
@@ -49,6 +55,8 @@ impl Run {
             first_failure: self.recorder.first_failure(),
         };
         let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
+        summary.measured = report::measured(&ledger, &judged);
+        summary.environment = Some(judging::environment());
         let findings = self.findings.borrow().clone();
         (summary.limit, summary.search) = (findings.limit, findings.search);
         // By a clock that nobody sets.
@@ -59,9 +67,13 @@ impl Run {
             history: &self.request.history,
             windows: &self.windows.borrow(),
             interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble: trouble.or_else(|| self.crashed()),
+            trouble: trouble.or_else(|| self.crashed()).or_else(|| self.nobody_began(summary.sent)),
         };
         judging::conclude(&mut summary, &conclusion);
+        if let Some((count, why)) = self.recorder.lost_users() {
+            let users = if count == 1 { "user" } else { "users" };
+            summary.hints.push(format!("{count} {users} ended before the first iteration: `on_start`: {why}"));
+        }
         if self.recorder.throttle_count() > 0 {
             let times = self.recorder.throttle_count();
             summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));

@@ -107,6 +107,9 @@ impl Run {
             self.open_window(std::iter::once(&*shared.group), begun);
             if let Executor::Search(spec) = &shared.group.load.executor {
                 let found = self.search(shared, spec).await?;
+                // A search that came to an end without a line found that nothing is sustained.
+                let line = found["line"].as_f64().or_else(|| (found["end"] != "stopped").then_some(0.0));
+                self.current.borrow_mut().findings.safe_rate = line;
                 self.findings.borrow_mut().search = Some(found);
             } else {
                 let grace = plan::group_grace(&self.request.scenario, &shared.group);

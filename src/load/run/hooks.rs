@@ -5,8 +5,11 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use super::Run;
 use crate::{
     http::scope::Scope,
-    load::user::{Shared, Turn, User},
-    model::{clock, outcome::Outcome, scenario::Step},
+    load::{
+        flow::Tally,
+        user::{Shared, Turn, User},
+    },
+    model::scenario::Step,
 };
 
 /// Hooks of a run that is stopped early take no longer than this from then on.
@@ -42,24 +45,19 @@ impl Run {
         over: impl Fn() -> bool,
     ) -> Result<(), String> {
         let mut user = User::default();
+        let mut scope: Arc<Scope> = Arc::new(shared.scope(&Turn::of(0, 0)));
         for step in steps {
             if over() {
                 break;
             }
-            let scope: Arc<Scope> = Arc::new(shared.scope(&Turn::of(0, 0)));
             self.begun.set(true);
             self.hooking.set(true);
-            let done = shared.perform(step, &scope, clock::mono(), &mut user).await;
+            let done = shared.hooks(std::slice::from_ref(step), &mut scope, &mut user, Tally::RunHook).await;
             self.hooking.set(false);
-            let landing = done.landing.clone();
-            let ok = landing.class.outcome == Outcome::Ok;
-            self.recorder.hook(ok);
-            if !ok {
-                shared.note(step, &done, Outcome::Failed);
-                let why = format!("hook `{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
-                return Err(shared.redactor.redact(&why));
+            shared.inherited.replace(scope.captures.clone());
+            if let Err(why) = done {
+                return Err(format!("hook {}", why.unwrap_or_else(|| format!("`{}` was cut", step.name))));
             }
-            shared.inherited.borrow_mut().extend(done.captured);
         }
         Ok(())
     }

@@ -49,6 +49,18 @@ pub enum ProbeSpec {
     },
 }
 
+impl ProbeSpec {
+    /// What is filled in for each iteration.
+    pub fn templates(&self) -> [Option<&Template>; 2] {
+        match self {
+            Self::Tcp { send, .. } => [None, send.as_ref()],
+            Self::Dns { name, .. } => [Some(name), None],
+            Self::WebSocket { path, send, .. } => [Some(path), send.as_ref()],
+            Self::Tls { .. } | Self::Grpc { .. } => [None, None],
+        }
+    }
+}
+
 impl fmt::Display for ProbeSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

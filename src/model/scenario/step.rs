@@ -9,6 +9,7 @@ use super::{load::Think, probe::ProbeSpec, target::StatusMatch};
 use crate::model::{
     Name,
     expr::Expect,
+    stream::StreamSpec,
     template::{JsonTemplate, Template},
 };
 
@@ -69,6 +70,12 @@ impl Step {
     /// Whether it asks a place of its own for its certificate.
     pub fn shows_certificate(&self) -> bool {
         matches!(&self.action, Action::Probe(spec) if matches!(**spec, ProbeSpec::Tls { .. }))
+    }
+
+    /// How long it may take, polls and all, where the target gives a request `default`.
+    pub fn patience(&self, default: Duration) -> Duration {
+        let polls = self.until.as_ref().map(|until| until.timeout);
+        polls.or(self.timeout).unwrap_or(default)
     }
 
     /// The HTTP request, if it is one.
@@ -140,39 +147,6 @@ pub struct Retry {
     pub backoff: (Duration, Duration),
     /// A longer `Retry-After` (at most 1 h) is obeyed.
     pub honor_retry_after: bool,
-}
-
-/// A stream of tokens in the answer's body.
-#[derive(Debug, Clone)]
-pub struct StreamSpec {
-    /// How events are framed.
-    pub format: StreamFormat,
-    /// Where an event holds its text; an event without it is no token.
-    pub token: JsonPath,
-    /// Where an event holds the number of tokens that the target counted.
-    pub usage: Option<JsonPath>,
-    /// What ends the stream; without it a stream is whole when its body is.
-    pub done: Option<StreamDone>,
-    /// A gap between tokens longer than this is a stall.
-    pub stall: Duration,
-}
-
-/// How the events of a stream are framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamFormat {
-    /// Server-sent events, as OpenAI's API sends them.
-    Sse,
-    /// A JSON document per line, as Ollama sends them.
-    Ndjson,
-}
-
-/// What ends a stream.
-#[derive(Debug, Clone)]
-pub enum StreamDone {
-    /// An event with exactly this data.
-    Text(Name),
-    /// An event in which this is `true`.
-    Path(JsonPath),
 }
 
 /// The step-level `ok:`.

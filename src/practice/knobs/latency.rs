@@ -31,6 +31,12 @@ impl Default for Latency {
     }
 }
 
+impl From<Duration> for Latency {
+    fn from(lasts: Duration) -> Self {
+        Self::Constant(lasts)
+    }
+}
+
 impl Latency {
     /// One time, drawn by chance.
     pub fn sample(&self) -> Duration {

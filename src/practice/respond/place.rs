@@ -61,6 +61,7 @@ pub(super) struct Ticket {
     seq: u64,
     name: Name,
     received: Instant,
+    fault: Option<Fault>,
     open: bool,
 }
 
@@ -70,7 +71,7 @@ impl Ticket {
         let received = mono();
         let (seq, name) = board.log.received(path, received - shared.started);
         drop(board);
-        Self { shared: shared.clone(), seq, name, received, open: true }
+        Self { shared: shared.clone(), seq, name, received, fault: None, open: true }
     }
 
     /// What its path is counted under.
@@ -78,7 +79,9 @@ impl Ticket {
         &self.name
     }
 
-    pub(super) fn faulted(&self, fault: Fault) {
+    /// Counts the fault that it meets.
+    pub(super) fn faulted(&mut self, fault: Fault) {
+        self.fault = Some(fault);
         self.shared.board().log.faulted(self.seq, &self.name, fault);
     }
 
@@ -147,6 +150,11 @@ impl Place {
     /// When its head was read.
     pub(in crate::practice) fn received(&self) -> Instant {
         self.ticket.received
+    }
+
+    /// The fault it meets.
+    pub(in crate::practice) fn fault(&self) -> Option<Fault> {
+        self.ticket.fault
     }
 
     /// Its number in the log.

@@ -45,6 +45,7 @@ fn sample(outcome: Outcome, reason: &str, status: Option<u16>, ms: u64) -> Sampl
         timing: [None, None, Some(Duration::from_millis(1)), None, Some(time), Some(Duration::from_millis(1))],
         bytes: (100, 2000),
         reused: Some(ms.is_multiple_of(2)),
+        stream: None,
     }
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn threshold(
         implicit: false,
         for_runs: 1,
         runbook: None,
+        hint: None,
     }
 }
 
@@ -129,10 +131,16 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
             threshold("avg_waited", "s", None, 10.0, ThresholdResult::NoData),
         ],
         generator: crate::model::run::GeneratorReport { valid: true, ..Default::default() },
+        polls: 0,
         hooks: data.hooks,
         first_failure: None,
         hints: vec![],
         limit: None,
+        elapsed_s: None,
+        streams: None,
+        metrics: std::collections::BTreeMap::new(),
+        measured: None,
+        environment: None,
         recovery_s: None,
         search: None,
         plan: serde_json::json!({"executor": "constant-arrival-rate", "rate_per_s": 10.0, "duration_s": 300}),

@@ -346,3 +346,70 @@ async fn a_closed_load_is_held_back_by_the_caps_and_says_so() {
     assert_eq!((done.ledger().as_str(), target.log().max_concurrent), ("ok=40", 2));
     assert!(done.run.hints.iter().any(|hint| hint.contains("policy.max_concurrency")), "{:?}", done.run.hints);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_loops_polls_and_tags() {
+    let target = practice(json!({"session_time": "300ms"})).await;
+    let load = r#"    load: {executor: per-vu-iterations, vus: 3, iterations: 2}
+    steps:
+      - {name: process, post: /process, multipart: {text: "${words(5)}", upload: {text: RIFF, filename: fir.wav}}, capture: {sid: {json: $.session_id}}}
+      - {name: poll, get: "/session/${sid}/status", until: "$.status == 'done'", every: 50ms, timeout: 20s}
+      - name: validate
+        loop: {over: [transcript, summary], as: stage}
+        post: /validate
+        json: {session_id: "${sid}", stage: "${stage}"}
+        tags: {stage: "${stage}"}
+      - {name: final, get: "/fir/${sid}", when: "iteration == 2"}
+    thresholds: [rate(ok) == 100%, "count(ok{step=validate,stage=summary}) == 6", "p95(latency{step=poll}) > 250ms"]"#;
+    let done = run(&settings(&target.url(), "", load)).await;
+    assert_eq!(done.ledger(), "ok=27", "{:?}", done.run.first_failure);
+    assert_eq!(done.run.verdict.as_str(), "pass", "{:?} {:?}", done.run.reasons, done.run.thresholds);
+    let log = target.log();
+    assert!(done.run.polls >= 6, "{}", done.run.polls);
+    assert_eq!(log.received, done.run.sent + done.run.polls, "polls are sent, and counted beside");
+    assert_eq!(log.by_path["/validate"].by_status[&200], 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_may_wait_until_the_target_is_ready() {
+    let turn = std::sync::Arc::new(AtomicU64::new(0));
+    let counted = turn.clone();
+    let server = Server::start(move |mut stream| {
+        let turn = counted.clone();
+        async move {
+            while request(&mut stream).await.is_some() {
+                let early = turn.fetch_add(1, Ordering::SeqCst) < 3;
+                let answer = if early { b"HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n" } else { OK };
+                if stream.write_all(answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let load = |timeout: &str| {
+        format!(
+            "    before: [{{get: /health, until: status == 200, every: 20ms, timeout: {timeout}}}]
+    load: {{executor: probe}}
+    steps: [{{get: /}}]"
+        )
+    };
+    let done = run(&settings(&server.url(), "", &load("30s"))).await;
+    assert_eq!((done.ledger().as_str(), done.run.hooks.ok, done.run.polls), ("ok=1", 1, 3));
+    turn.store(0, Ordering::SeqCst);
+    let done = run(&settings(&server.url(), "", &load("10ms"))).await;
+    assert_eq!((done.run.sent, done.run.verdict.as_str(), done.run.hooks.failed), (0, "fail", 1));
+    assert!(done.run.reasons[0].contains("does not hold after 10ms of polling"), "{:?}", done.run.reasons);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_past_a_login_that_is_broken() {
+    let target = practice(json!({})).await;
+    let load = "    load: {executor: per-vu-iterations, vus: 4, iterations: 5}
+    on_start: [{get: /fir/0}]
+    steps: [{get: /load}]";
+    let done = run(&settings(&target.url(), "", load)).await;
+    assert_eq!((done.ledger().as_str(), done.run.verdict.as_str()), ("dropped.deadline=20", "fail"));
+    assert!(done.run.reasons[0].contains("no user came past `on_start`"), "{:?}", done.run.reasons);
+    assert!(done.run.hints.iter().any(|hint| hint.starts_with("4 users ended before")), "{:?}", done.run.hints);
+}

@@ -84,9 +84,14 @@ async fn a_certificate_is_looked_at_without_a_request() {
 /// A name server: `good.test` has two addresses, `big.test` has them over TCP only, `slow.test` is never answered,
 /// `spoofed.test` comes after a message of somebody else, `broken.test` is answered with rubbish; no other name is there.
 async fn name_server() -> SocketAddr {
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    // One port for both: another test may have it for TCP.
+    let (udp, tcp) = loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("an address")).await {
+            break (udp, tcp);
+        }
+    };
     let addr = udp.local_addr().expect("an address");
-    let tcp = TcpListener::bind(addr).await.expect("the same port is free for TCP");
     tokio::spawn(async move {
         let mut datagram = [0; 512];
         while let Ok((length, from)) = udp.recv_from(&mut datagram).await {

@@ -107,6 +107,38 @@ async fn a_stream_that_is_left_is_logged_as_such_and_frees_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_break_in_the_middle() {
+    let target = start(json!({"tokens": 4})).await;
+    let read = async |fault: &str| {
+        let body = json!({"stream": true});
+        let request = http().post(format!("{}/v1/chat/completions?fault={fault}", target.url())).json(&body);
+        let mut response = request.send().await.expect("a head");
+        let mut text = String::new();
+        let ended = loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) => text += &String::from_utf8_lossy(&bytes),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+            if text.len() > 100_000 {
+                break false;
+            }
+        };
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let whole = data.filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+        (ended, whole, text.ends_with("data: [DONE]\n\n"))
+    };
+    assert_eq!(read("goaway").await, (true, 6, true));
+    assert_eq!(read("reset_response_head").await, (false, 0, false));
+    for fault in ["reset_mid_body", "close_mid_body", "truncated_chunk"] {
+        assert_eq!(read(fault).await, (false, 2, false), "{fault}");
+    }
+    assert_eq!(read("bad_json").await, (true, 5, true));
+    let (ended, tokens, _) = read("endless_body").await;
+    assert!(!ended && tokens > 100, "{tokens}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_workflow() {
     let target = start(json!({"session_time": "200ms", "degraded": true})).await;
     assert_eq!(get(&target, "/health").await["status"], "degraded");

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use super::{Process, on_free_port, require};
 
 /// `/` answers 200 at any rate; `/rate` takes 5 per second and 5 more at once, beyond 429 with Retry-After; `/rate503`
-/// the same with a bare 503; `/queue` delays up to 10 at 20 per second; `/drop` closes the connection; `/health` answers
-/// 200 as long as it is well.
+/// the same with a bare 503; `/queue` delays up to 10 at 20 per second; `/drop` closes the connection; `/conn` takes a
+/// second, four at once, and answers 429 to the rest; `/health` answers 200 as long as it is well.
 #[derive(Debug)]
 pub(crate) struct Nginx {
     pub(crate) addr: SocketAddr,
@@ -32,6 +32,7 @@ http {
     limit_req_zone $binary_remote_addr zone=rate:1m rate=5r/s;
     limit_req_zone $binary_remote_addr zone=rate503:1m rate=5r/s;
     limit_req_zone $binary_remote_addr zone=queue:1m rate=20r/s;
+    limit_conn_zone $binary_remote_addr zone=conn:1m;
     map $status $after { 429 1; default ""; }
     server {
         listen 127.0.0.1:@PORT@ backlog=4096;
@@ -45,6 +46,7 @@ http {
         }
         location = /rate503 { limit_req zone=rate503 burst=5 nodelay; try_files /ok.txt =404; }
         location = /queue { limit_req zone=queue burst=10; try_files /ok.txt =404; }
+        location = /conn { limit_conn conn 4; limit_conn_status 429; limit_rate 1000; try_files /long.txt =404; }
         location = /drop { return 444; }
         location = /health { try_files /well.txt =404; }
     }
@@ -58,6 +60,8 @@ impl Nginx {
         let root = folder.path();
         std::fs::create_dir(root.join("html")).expect("it is empty");
         std::fs::write(root.join("html/ok.txt"), "ok\n").expect("it is ours");
+        // A second's worth goes out at once, the rest a second later.
+        std::fs::write(root.join("html/long.txt"), "x".repeat(1500)).expect("it is ours");
         std::fs::write(root.join("html/well.txt"), "well\n").expect("it is ours");
         let (process, addr) = on_free_port(|port| {
             std::fs::write(root.join("nginx.conf"), CONFIG.replace("@PORT@", &port.to_string())).expect("it is ours");

@@ -66,7 +66,7 @@ impl Lower<'_> {
         let levels = match &raw.vus {
             Some(raw::Vus::Levels(levels)) => levels.clone(),
             Some(raw::Vus::One(users)) => {
-                let help = format!("write `vus: [1, 5, {users}]`, or `executor: constant-vus`");
+                let help = "write `vus: [1, 5, 10]`, or `executor: constant-vus`";
                 self.error(&at, format!("`vus: {users}` is one level: stepped-vus goes from one to the next"), help);
                 vec![*users]
             }
@@ -159,18 +159,14 @@ impl Lower<'_> {
         for (index, stage) in stages.unwrap_or_default().iter().enumerate() {
             let at = at.index(index);
             let duration = self.duration(&at.key("duration"), Some(&stage.duration), Duration::ZERO, Duration::ZERO);
-            match read(&stage.target) {
-                Some(target) => out.push((duration, target)),
-                None => {
-                    let name = words.name;
-                    let kind = if matches!(stage.target, raw::Amount::Users(_)) { "users" } else { "a rate" };
-                    let other = if kind == "users" { "rates" } else { "users" };
-                    self.error(
-                        &at.key("target"),
-                        format!("`target` is {kind} here, and {name} goes through {other}"),
-                        help,
-                    );
-                }
+            if let Some(target) = read(&stage.target) {
+                out.push((duration, target));
+            } else {
+                let name = words.name;
+                let kind = if matches!(stage.target, raw::Amount::Users(_)) { "users" } else { "a rate" };
+                let other = if kind == "users" { "rates" } else { "users" };
+                let message = format!("`target` is {kind} here, and {name} goes through {other}");
+                self.error(&at.key("target"), message, help);
             }
         }
         out

@@ -1,0 +1,410 @@
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::{
+    config,
+    load::{
+        fake::{Fake, FakeAnswer},
+        feeds::{Feeds, Takes},
+        gate::Gate,
+        perform::Transport,
+        recorder::{IterationEnd, Recorder},
+        stop::{Cause, Stop},
+        user::{Model, Shared, Turn, User},
+    },
+    measure::data::RunData,
+    model::{
+        clock::{self, SystemClock},
+        outcome::Outcome,
+        scenario::{Action, Feed, FeedEnd, FeedOrder, RequestSpec, Scenario},
+        settings::{Policy, Redactor},
+        template::{Escape, Template},
+    },
+};
+
+/// A made-up answer: its status, its headers and its body.
+pub(crate) type Reply = (u16, &'static [(&'static str, &'static str)], &'static str);
+
+pub(crate) const OK: Reply = (200, &[], "{}");
+
+/// One scenario, whose requests go to a made-up target that takes 10 ms for each.
+pub(crate) struct Bench {
+    pub(crate) shared: Rc<Shared>,
+    /// The request lines that it saw.
+    pub(crate) seen: Rc<RefCell<Vec<String>>>,
+}
+
+fn scenario_of(scenario: &str) -> (Scenario, Redactor) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plimsoll.yaml");
+    let text =
+        format!("version: 1\ntargets: {{t: {{base_url: \"http://localhost\"}}}}\nscenarios:\n  s:\n{scenario}\n");
+    std::fs::write(&path, &text).expect("it is writable");
+    let options = config::Options { path: Some(path), ..config::Options::default() };
+    match config::load(&options) {
+        Ok(loaded) => ((*loaded.settings.scenarios[0]).clone(), loaded.settings.redact),
+        Err(report) => panic!("{report}\n{text}"),
+    }
+}
+
+impl Bench {
+    /// `scenario` is the rest of the map of a scenario, indented by four blanks; `reply` answers the n-th request.
+    pub(crate) fn new(scenario: &str, reply: impl Fn(u64, &str) -> Reply + 'static) -> Self {
+        let (scenario, redactor) = scenario_of(scenario);
+        Self::of(scenario, redactor, reply)
+    }
+
+    fn of(scenario: Scenario, redactor: Redactor, reply: impl Fn(u64, &str) -> Reply + 'static) -> Self {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let log = seen.clone();
+        let fake = Fake::watching(move |n, head| {
+            let mut line = format!("{} {}", head.method(), head.uri());
+            for name in ["cookie", "authorization", "x-user"] {
+                for value in head.headers().get_all(name) {
+                    line.push_str(&format!(" {name}: {}", value.to_str().expect("text")));
+                }
+            }
+            let (status, headers, body) = reply(n, &line);
+            log.borrow_mut().push(line);
+            let status = StatusCode::from_u16(status).expect("a status");
+            let pairs =
+                headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut map = HeaderMap::new();
+            pairs.for_each(|(name, value)| _ = map.append(name, value));
+            (FakeAnswer { after: Duration::from_millis(10), result: Ok((status, body.into())) }, map)
+        });
+        let shared = Shared {
+            group: scenario.groups[0].clone(),
+            constants: scenario.constants.clone().into(),
+            transport: Transport::Fake(Rc::new(fake)),
+            probers: Rc::default(),
+            gate: Gate::new(&Policy::default()),
+            recorder: Rc::new(Recorder::default()),
+            stop: Stop::default(),
+            clock: Arc::new(SystemClock),
+            redactor,
+            run_id: "r".into(),
+            inherited: RefCell::default(),
+            started: std::cell::Cell::new(clock::mono()),
+            count: Rc::default(),
+            takes: Takes::of(&Feeds::new(&scenario.data, scenario.seed), &scenario.groups[0]),
+            scenario: Arc::new(scenario),
+        };
+        Self { shared: Rc::new(shared), seen }
+    }
+
+    /// One user's iterations, one after the other.
+    pub(crate) async fn iterate(&self, times: u64) -> Vec<IterationEnd> {
+        let mut user = User::default();
+        let mut ends = Vec::new();
+        for iteration in 1..=times {
+            ends.push(self.shared.iterate(&Turn::of(1, iteration), clock::mono(), &mut user, Model::Closed).await);
+        }
+        ends
+    }
+
+    pub(crate) fn data(&self) -> RunData {
+        let taken = self.shared.recorder.take().judged;
+        assert_eq!(taken.planned(), taken.sent() + taken.dropped());
+        taken
+    }
+
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.take()
+    }
+}
+
+const LOAD: &str = "    load: {executor: per-vu-iterations, vus: 1, iterations: 1, max_duration: 1h}\n";
+
+fn bench(steps: &str, reply: impl Fn(u64, &str) -> Reply + 'static) -> Bench {
+    Bench::new(&format!("{LOAD}    steps:\n{steps}"), reply)
+}
+
+/// `ok=2 rejected=1`, and how long it took in milliseconds.
+fn told(data: &RunData) -> String {
+    let counts = data.counts();
+    let all = [counts.ok, counts.rejected, counts.failed, counts.interrupted];
+    let parts = Outcome::ALL.iter().zip(all).filter(|(_, count)| *count > 0);
+    parts.map(|(outcome, count)| format!("{outcome}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_does_the_step_once_for_each_value() {
+    let check = async |step: &str, expected: &[&str]| {
+        let bench = bench(
+            &format!("      - {{get: /a, capture: {{list: {{json: $.list, default: []}}}}}}\n      - {step}"),
+            |_, _| (200, &[], r#"{"list": ["x", 7]}"#),
+        );
+        assert_eq!(bench.iterate(1).await, [IterationEnd::Completed], "{step}");
+        assert_eq!(&bench.seen()[1..], expected, "{step}");
+        assert_eq!(told(&bench.data()), format!("ok={}", expected.len() + 1));
+    };
+    check(
+        "{get: '/v/${s}', loop: {over: [transcript, 2, true], as: s}}",
+        &["GET /v/transcript", "GET /v/2", "GET /v/true"],
+    )
+    .await;
+    check("{get: '/v/${item}', loop: {over: list}}", &["GET /v/x", "GET /v/7"]).await;
+    check("{get: '/v/${turn}', loop: {times: 2, as: turn}}", &["GET /v/1", "GET /v/2"]).await;
+    check("{get: '/v/${turn}', loop: {times: 2, as: turn}, when: 'vu == 2'}", &[]).await;
+    check("{get: '/v', when: 'exists(list) and iteration == 1'}", &["GET /v"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_over_what_is_no_list_fails_the_step() {
+    let steps = "      - {get: /a, capture: {id: {json: $.id}}}\n      - {get: '/v/${item}', loop: {over: id}}";
+    let bench = bench(steps, |_, _| (200, &[], r#"{"id": 1}"#));
+    assert_eq!(bench.iterate(1).await, [IterationEnd::Failed]);
+    assert_eq!(told(&bench.data()), "ok=1 failed=1");
+    let failure = bench.shared.recorder.first_failure().expect("it failed");
+    assert_eq!((failure.reason.as_str(), failure.detail.as_str()), ("capture", "loop: `id` is not a list"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_often_a_loop_goes_round_is_drawn_anew_and_repeatable() {
+    let rounds = async || {
+        let bench = bench("      - {get: '/${turn}', loop: {times: {between: [2, 4]}, as: turn}}", |_, _| OK);
+        bench.iterate(30).await;
+        let mut rounds = Vec::new();
+        for line in bench.seen.borrow().iter() {
+            if line.ends_with("/1") { rounds.push(1) } else { *rounds.last_mut().expect("a first") += 1 }
+        }
+        rounds
+    };
+    assert_eq!(rounds().await, rounds().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_count_once_with_the_final_answer() {
+    let steps = "      - {name: poll, get: /s, until: \"$.status == 'done'\", every: 500ms, timeout: 90s, capture: {status: {json: $.status}}}
+      - {get: '/after/${status}'}";
+    let bench = bench(steps, |n, _| match n {
+        1 => (500, &[], "not yet"),
+        2 => (200, &[], r#"{"status": "busy"}"#),
+        _ => (200, &[], r#"{"status": "done"}"#),
+    });
+    let begun = clock::mono();
+    assert_eq!(bench.iterate(1).await, [IterationEnd::Completed]);
+    assert_eq!(bench.seen(), ["GET /s", "GET /s", "GET /s", "GET /after/done"]);
+    let data = bench.data();
+    assert_eq!((told(&data).as_str(), data.polls), ("ok=2", 2));
+    let whole = clock::mono() - begun;
+    let latency = data.total().latency[0].stats();
+    assert!(
+        latency.max >= 1.02 && latency.max <= whole.as_secs_f64(),
+        "from the first poll to the last answer: {latency:?}"
+    );
+    assert!(data.send_lag.stats().max < 0.1, "what the target made us wait is not our own lateness");
+}
+
+#[tokio::test(start_paused = true)]
+async fn polling_ends_with_its_time_or_with_the_run() {
+    let steps = "      - {get: /s, until: \"$.done == true\", every: 1s, timeout: 10s}";
+    let bench = bench(steps, |_, _| (200, &[], r#"{"done": false}"#));
+    let begun = clock::mono();
+    assert_eq!(bench.iterate(1).await, [IterationEnd::Failed]);
+    let took = clock::mono() - begun;
+    assert!(took > Duration::from_secs(8) && took <= Duration::from_secs(10), "{took:?}");
+    let data = bench.data();
+    assert_eq!((told(&data).as_str(), data.polls + 1), ("failed=1", bench.seen().len() as u64));
+    let failure = bench.shared.recorder.first_failure().expect("it failed");
+    assert_eq!(failure.reason, "timeout");
+    assert!(failure.detail.contains("$.done is false"), "{}", failure.detail);
+    // A person stops the run between two polls.
+    let bench = super::tests::bench(steps, |_, _| (200, &[], r#"{"done": false}"#));
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        bench.shared.stop.drain(Cause::Person);
+    };
+    let (ends, ()) = tokio::join!(bench.iterate(1), stop);
+    assert_eq!(ends, [IterationEnd::Interrupted]);
+    assert_eq!((told(&bench.data()).as_str(), bench.seen().len()), ("interrupted=1", 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_try_counts_and_waits_as_long_as_the_target_asks() {
+    let check = async |on: &str, answers: &'static [Reply], expected: &str, end: IterationEnd, seconds: u64| {
+        let bench =
+            bench(&format!("      - {{get: /a, on: {on}}}"), |n, _| answers[(n as usize - 1).min(answers.len() - 1)]);
+        let begun = clock::mono();
+        assert_eq!(bench.iterate(1).await, [end], "{on}");
+        assert_eq!(told(&bench.data()), expected, "{on}");
+        assert_eq!((clock::mono() - begun).as_secs(), seconds, "{on}");
+    };
+    use IterationEnd::{Completed, Failed};
+    const NO: Reply = (429, &[], "");
+    const LATER: Reply = (429, &[("retry-after", "30")], "");
+    const BAD: Reply = (500, &[], "");
+    check("{rejected: {retry: {max: 3}}}", &[NO, NO, OK], "ok=1 rejected=2", Completed, 3).await;
+    check("{rejected: {retry: {max: 2, backoff: 1s..1s}}}", &[NO], "rejected=3", Failed, 2).await;
+    check("{rejected: {retry: {max: 9}}}", &[LATER, OK], "ok=1 rejected=1", Completed, 30).await;
+    check("{rejected: {retry: {honor_retry_after: false}}}", &[LATER, OK], "ok=1 rejected=1", Completed, 1).await;
+    check("{rejected: {retry: {}}, failed: continue}", &[NO, BAD], "rejected=1 failed=1", Completed, 1).await;
+    check("{rejected: continue}", &[NO], "rejected=1", Completed, 0).await;
+    check("{rejected: continue}", &[BAD], "failed=1", Failed, 0).await;
+    check("{failed: {retry: {max: 1}}}", &[BAD, OK], "ok=1 failed=1", Completed, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_label_the_series_of_a_step() {
+    let steps = "      - {name: validate, get: '/${stage}', loop: {over: [a, b], as: stage}, tags: {stage: '${stage}', kind: x}}";
+    let bench = bench(steps, |_, _| OK);
+    bench.iterate(2).await;
+    let data = bench.data();
+    let keys: Vec<String> = data
+        .series
+        .iter()
+        .map(|(key, series)| {
+            let labels: Vec<String> = key.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{} {} {}", key.step, labels.join(","), series.sent())
+        })
+        .collect();
+    assert_eq!(keys, ["validate kind=x,stage=a 2", "validate kind=x,stage=b 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_follow_what_was_done_and_are_drawn_anew() {
+    let check = async |step: &str, least: u64, most: u64| {
+        let bench = bench(&format!("      - {step}\n      - {{get: /last}}"), |_, _| OK);
+        let begun = clock::mono();
+        bench.iterate(20).await;
+        let took = (clock::mono() - begun).as_millis() as u64;
+        assert!((least..=most).contains(&took), "{step}: {took} ms");
+    };
+    check("{get: /, think: 1s}", 20_000, 21_000).await;
+    check("{get: /, think: {between: [1s, 3s]}}", 30_000, 50_000).await;
+    check("{get: /, think: {poisson: 2s}}", 10_000, 90_000).await;
+    check("{get: /, think: 1s, when: vu == 2}", 0, 1000).await;
+    check("{get: /, think: 1s, loop: {times: 3}}", 60_000, 62_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn captures_belong_to_the_iteration_or_to_the_user_where_there_are_tasks() {
+    let reply = |n: u64, _: &str| -> Reply { if n % 2 == 1 { (200, &[], r#"{"id": 7}"#) } else { OK } };
+    let alone = Bench::new(
+        &format!(
+            "{LOAD}    steps: [{{get: /a, capture: {{id: {{json: $.id, required: false}}}}}}, {{get: /b, when: exists(id)}}]"
+        ),
+        |n, _| if n == 1 { (200, &[], r#"{"id": 7}"#) } else { OK },
+    );
+    alone.iterate(2).await;
+    assert_eq!(alone.seen(), ["GET /a", "GET /b", "GET /a"], "the second iteration knows nothing of the first");
+    let tasks = "    tasks:
+      - {name: start, steps: [{get: /start, capture: {cid: {json: $.id}}}]}
+      - {name: follow, needs: cid, steps: [{get: '/follow/${cid}'}]}";
+    let bench = Bench::new(&format!("{LOAD}{tasks}"), reply);
+    let (shared, mut user) = (&bench.shared, User::default());
+    let needs = &shared.group.tasks[1].needs;
+    assert!(!user.has(needs) && user.has(&[]));
+    for task in [0, 1] {
+        let turn = Turn { task, ..Turn::of(1, 1) };
+        assert_eq!(shared.iterate(&turn, clock::mono(), &mut user, Model::Closed).await, IterationEnd::Completed);
+        assert!(user.has(needs), "what a user was given stays with it");
+    }
+    assert_eq!(bench.seen(), ["GET /start", "GET /follow/7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_of_a_user_are_in_no_rate_and_one_that_fails_ends_the_user() {
+    let scenario = |load: &str| {
+        format!(
+            "    load: {load}
+    on_start: [{{post: /login, capture: {{tok: {{json: $.token}}}}}}]
+    on_stop: [{{post: '/logout/${{tok}}/${{last}}'}}]
+    steps: [{{get: '/a/${{tok}}', capture: {{last: {{json: $.token}}}}}}]"
+        )
+    };
+    let login = |_: u64, line: &str| -> Reply {
+        if line.contains("login") { (200, &[], r#"{"token": "t1"}"#) } else { (200, &[], r#"{"token": "t2"}"#) }
+    };
+    let bench = Bench::new(&scenario("{executor: per-vu-iterations, vus: 1, iterations: 2}"), login);
+    let ran = execute(&bench).await;
+    assert_eq!(bench.seen(), ["POST /login", "GET /a/t1", "GET /a/t1", "POST /logout/t1/t2"]);
+    assert_eq!((told(&ran).as_str(), ran.hooks.ok, ran.hooks.failed), ("ok=2", 2, 0));
+    let total = ran.total().latency[0].stats();
+    assert!(total.max < 0.02, "logging in is in no latency: {total:?}");
+    // The second user is turned away at the door.
+    let turn_away = |n: u64, line: &str| -> Reply {
+        if line.contains("login") && n == 2 { (401, &[], "") } else { (200, &[], r#"{"token": 1}"#) }
+    };
+    let bench =
+        Bench::new(&scenario("{executor: per-vu-iterations, vus: 2, iterations: 3, start: together}"), turn_away);
+    let ran = execute(&bench).await;
+    assert_eq!((told(&ran).as_str(), ran.dropped(), ran.planned()), ("ok=3", 3, 6));
+    assert_eq!((ran.hooks.ok, ran.hooks.failed), (2, 1));
+    let (count, why) = bench.shared.recorder.lost_users().expect("one was lost");
+    assert_eq!((count, why.as_str()), (1, "`POST /login` did not end ok (status): status 401 Unauthorized"));
+}
+
+/// Runs its load to its end.
+async fn execute(bench: &Bench) -> RunData {
+    let tasks = tokio::task::LocalSet::new();
+    let run = crate::load::executor::execute(&bench.shared, clock::mono(), Duration::from_secs(30));
+    tasks.run_until(run).await.expect("a timer");
+    bench.data()
+}
+
+/// Takes rows `a`, `b`, `c`, and has a feed that it does not use.
+fn fed(load: &str, on_end: FeedEnd) -> Bench {
+    let text = format!("    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
+    let mut scenario = scenario_of(&text).0;
+    let rows = |ids: &[&str]| ids.iter().map(|id| serde_json::json!({"id": id})).collect();
+    let feed = |rows, on_end| Arc::new(Feed { rows, order: FeedOrder::Sequence, on_end });
+    scenario.data =
+        [("q".into(), feed(rows(&["a", "b", "c"]), on_end)), ("unused".into(), feed(rows(&["x"]), FeedEnd::Stop))]
+            .into();
+    let mut group = (*scenario.groups[0]).clone();
+    let path = Template::compile("/1/${data.q.id}", Escape::Path).expect("compiles");
+    group.tasks[0].steps[0].action = Action::Http(Box::new(RequestSpec::new(::http::Method::GET, path)));
+    scenario.groups = vec![Arc::new(group)];
+    Bench::of(scenario, Redactor::default(), |_, _| OK)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_iteration_takes_a_row_and_the_last_one_may_end_the_load() {
+    let check = async |load: &str, on_end: FeedEnd, expected: &str, dropped: u64, ids: &str| {
+        let bench = fed(load, on_end);
+        let ran = execute(&bench).await;
+        assert_eq!((told(&ran).as_str(), ran.dropped()), (expected, dropped), "{load} {on_end:?}");
+        let seen = bench.seen();
+        let taken = seen.iter().filter_map(|line| line.strip_prefix("GET /1/")).collect::<String>();
+        assert_eq!(taken, ids, "{load} {on_end:?}");
+    };
+    let users = "{executor: per-vu-iterations, vus: 2, iterations: 3}";
+    let open = "{executor: constant-arrival-rate, rate: 10/s, duration: 1s}";
+    check(users, FeedEnd::Cycle, "ok=10 failed=2", 0, "abcabc").await;
+    check(users, FeedEnd::Stop, "ok=5 failed=1", 3, "abc").await;
+    check(users, FeedEnd::Fail, "ok=5 failed=4", 0, "abc").await;
+    check(open, FeedEnd::Stop, "ok=5 failed=1", 0, "abc").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_user_has_its_own_cookies_and_credentials() {
+    let scenario = "    load: {executor: per-vu-iterations, vus: 2, iterations: 1}
+    cookies: per_vu
+    steps:
+      - {get: '/login/${vu}', auth: {basic: {username: 'u${vu}', password: '${vars.p}'}}, capture: {sid: {cookie: sid}}}
+      - {get: '/a/${sid}', auth: {header: {x-user: '${vu}'}}}";
+    let text = scenario.to_owned();
+    let bench = Bench::new(&text.replace("${vars.p}", "${run_id}"), |_, line| match () {
+        () if line.contains("/login/1") => {
+            (200, &[("set-cookie", "sid=one; Path=/"), ("set-cookie", "lang=en; Path=/b")], "")
+        }
+        () if line.contains("/login/2") => (200, &[("set-cookie", "sid=two")], ""),
+        () => OK,
+    });
+    execute(&bench).await;
+    let mut seen = bench.seen();
+    seen.sort();
+    assert_eq!(
+        seen,
+        [
+            "GET /a/one cookie: sid=one x-user: 1",
+            "GET /a/two x-user: 2",
+            "GET /login/1 authorization: Basic dTE6cg==",
+            "GET /login/2 authorization: Basic dTI6cg==",
+        ],
+        "a cookie without a path belongs to the folder that set it"
+    );
+}

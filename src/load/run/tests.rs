@@ -1,0 +1,276 @@
+//! Whole loads on a made-up target: groups, repetitions, windows, the search.
+
+use std::{cell::Cell, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{Run, RunEvent, RunRequest, beside};
+use crate::{
+    http::dial::Dialer,
+    load::{
+        fake::Fake,
+        feeds::Takes,
+        gate::Gate,
+        perform::Transport,
+        stop::Cause,
+        testing::{answer, answers_after, get, group, scenario},
+        user::Shared,
+    },
+    model::{
+        clock::{self, Clock, SystemClock},
+        labels::Labels,
+        run::{RunSummary, Trigger},
+        scenario::{Arrangement, Arrivals, Executor, Group, LimitSpec, Repeat, Scenario, SearchSpec, SearchVariable},
+        settings::{Policy, Redactor},
+        units::Rate,
+    },
+};
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn rate(count: f64, seconds: u64) -> Executor {
+    let rate = Rate { count, per: s(1) };
+    Executor::ConstantArrivalRate { rate, duration: s(seconds), arrivals: Arrivals::Uniform }
+}
+
+fn labelled(dimension: &str, value: &str, executor: Executor) -> Arc<Group> {
+    Arc::new(Group { labels: Labels::one(dimension, value), ..group(executor) })
+}
+
+/// Runs a scenario against a made-up target; `meanwhile` is given the run while it goes on.
+async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl AsyncFnOnce(&Run)) -> RunSummary {
+    let mut scenario = scenario();
+    scenario.thresholds.clear();
+    change(&mut scenario);
+    let policy = Arc::new(Policy { max_rate: 1e9, max_concurrency: 100_000, ..Policy::default() });
+    let now = SystemClock.now();
+    let request = RunRequest {
+        run_id: "r".into(),
+        scenario: Arc::new(scenario),
+        trigger: Trigger::Manual,
+        due: now.wall,
+        history: Arc::default(),
+        policy: policy.clone(),
+        gate: Gate::new(&policy),
+        redactor: Redactor::new(Vec::new()),
+        clock: Arc::new(SystemClock),
+    };
+    let (events, mut told) = mpsc::channel::<RunEvent>(4096);
+    let run = Run::new(request, events);
+    let fake = Rc::new(fake);
+    let groups = run.request.scenario.groups.iter().map(|group| {
+        Rc::new(Shared {
+            scenario: run.request.scenario.clone(),
+            group: group.clone(),
+            constants: run.request.scenario.constants.clone().into(),
+            transport: Transport::Fake(fake.clone()),
+            probers: Rc::default(),
+            gate: run.request.gate.clone(),
+            recorder: run.recorder.clone(),
+            stop: run.stop.clone(),
+            clock: run.request.clock.clone(),
+            redactor: run.request.redactor.clone(),
+            run_id: run.request.run_id.clone(),
+            inherited: RefCell::default(),
+            started: Cell::new(clock::mono()),
+            count: run.count.clone(),
+            takes: Takes::of(&run.feeds, group),
+        })
+    });
+    let groups: Vec<_> = groups.collect();
+    let dialer = Dialer::new(&run.request.scenario.target, policy).expect("no certificates");
+    let drain = async { while told.recv().await.is_some() {} };
+    let side = async { tokio::join!(run.second_by_second(), meanwhile(&run), drain) };
+    beside(side, run.load(&groups, dialer)).await.expect("a timer");
+    run.flush();
+    let ended = run.request.clock.now();
+    assert_eq!(fake.counts().0, run.current.borrow().sent() + run.earlier.borrow().sent());
+    run.summary(now, ended, 0.0, None)
+}
+
+async fn quietly(change: impl FnOnce(&mut Scenario), fake: Fake) -> RunSummary {
+    run(change, fake, async |_| {}).await
+}
+
+fn sent(run: &RunSummary) -> Vec<(&str, u64)> {
+    run.groups.iter().map(|(name, group)| (name.as_str(), group.sent)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn phases_follow_each_other() {
+    let run = quietly(
+        |scenario| {
+            scenario.groups = vec![
+                labelled("phase", "baseline", rate(2.0, 60)),
+                labelled("phase", "overload", Executor::ConstantVus { vus: 10, duration: s(10) }),
+                labelled("phase", "after", rate(2.0, 120)),
+            ];
+        },
+        answers_after(999),
+    )
+    .await;
+    let sent = sent(&run);
+    assert_eq!((sent[0], sent[1].0, sent[2].0), (("phase=after", 240), "phase=baseline", "phase=overload"));
+    assert_eq!(sent[1].1, 120);
+    assert!((100..=110).contains(&sent[2].1), "{sent:?}");
+    assert!((190.0..194.0).contains(&run.duration_s), "{}", run.duration_s);
+    assert_eq!((run.planned, run.outcomes.ok), (run.sent, run.sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_of_users_go_side_by_side() {
+    let run = quietly(
+        |scenario| {
+            scenario.arrangement = Arrangement::SideBySide;
+            scenario.groups = vec![labelled("user", "short", rate(5.0, 30)), labelled("user", "long", rate(0.5, 60))];
+        },
+        answers_after(500),
+    )
+    .await;
+    assert_eq!(sent(&run), [("user=long", 30), ("user=short", 150)]);
+    assert!((60.0..62.0).contains(&run.duration_s), "{}", run.duration_s);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_it_is_repeated() {
+    let run = quietly(
+        |scenario| {
+            let max_duration = s(600);
+            scenario.repeat = Repeat { times: 5, pause: s(10) };
+            scenario.groups = vec![Arc::new(group(Executor::PerVuIterations {
+                vus: 10,
+                iterations: 1,
+                together: true,
+                max_duration,
+            }))];
+        },
+        answers_after(1000),
+    )
+    .await;
+    let by = ["repeat=1", "repeat=2", "repeat=3", "repeat=4", "repeat=5"].map(|name| (name, 10));
+    assert_eq!(sent(&run), by);
+    assert!((45.0..46.0).contains(&run.duration_s), "{}", run.duration_s);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_outside_of_the_window_is_in_the_ledger_but_not_judged() {
+    let check = async |change: &dyn Fn(&mut Scenario), all, judged, window| {
+        let seen = Rc::new(Cell::new((0, Duration::ZERO)));
+        let note = seen.clone();
+        let run = run(
+            |scenario| change(scenario),
+            answers_after(100),
+            async |run: &Run| {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let judged = run.current.borrow();
+                    note.set((judged.sent(), judged.window));
+                }
+            },
+        )
+        .await;
+        assert_eq!(run.sent, all);
+        let (sent, length) = seen.get();
+        assert_eq!(sent, judged);
+        assert!(length.abs_diff(window) <= s(1), "{length:?}");
+    };
+    check(
+        &|scenario| {
+            scenario.warmup = s(20);
+            scenario.groups = vec![Arc::new(group(rate(10.0, 60)))];
+        },
+        600,
+        400,
+        s(40),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_was() {
+    let phases = |scenario: &mut Scenario| {
+        scenario.groups = vec![labelled("phase", "a", rate(10.0, 30)), labelled("phase", "b", rate(10.0, 30))];
+        scenario.repeat = Repeat { times: 2, pause: s(1) };
+    };
+    let check = async |cause, at, planned| {
+        let run = run(phases, answers_after(10), async |run: &Run| {
+            tokio::time::sleep(Duration::from_millis(at)).await;
+            run.stop.drain(cause);
+        })
+        .await;
+        assert_eq!(run.planned, planned, "{cause:?} {at}");
+        assert_eq!(run.sent, run.outcomes.ok + run.outcomes.interrupted);
+    };
+    check(Cause::Timeout, 45_000, 1200).await;
+    check(Cause::Timeout, 5_050, 1200).await;
+    check(Cause::Person, 5_050, 51).await;
+}
+
+fn search(sustain: &[&str]) -> Executor {
+    Executor::Search(Box::new(SearchSpec {
+        variable: SearchVariable::Rate,
+        start: 5.0,
+        max: 2000.0,
+        factor: 2.0,
+        precision: 0.05,
+        measure: s(30),
+        cooldown: s(20),
+        confirm: s(60),
+        deadline: s(3600),
+        sustain: sustain.iter().map(|text| crate::judge::parse_threshold(text).expect("a threshold")).collect(),
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_breaking_point_is_found() {
+    // Up to a hundred a second are answered in 10 ms, all above that are rejected.
+    let state = Rc::new(RefCell::new((clock::mono(), 0.0f64)));
+    let fake = Fake::new(move |_| {
+        let (last, tokens) = *state.borrow();
+        let now = clock::mono();
+        let tokens = (tokens + (now - last).as_secs_f64() * 100.0).min(10.0);
+        let room = tokens >= 1.0;
+        state.replace((now, if room { tokens - 1.0 } else { tokens }));
+        answer(10, if room { 200 } else { 429 })
+    });
+    let change = |scenario: &mut Scenario| scenario.groups = vec![Arc::new(group(search(&["rate(ok) >= 99%"])))];
+    let run = quietly(change, fake).await;
+    let found = run.search.expect("findings");
+    let line = found["line"].as_f64().expect("a line");
+    assert!((94.0..=102.0).contains(&line), "{found:#}");
+    assert_eq!(found["end"], "found");
+    assert!(found["broke"]["why"].as_str().is_some_and(|why| why.contains("rate(ok)")), "{found:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_is_stopped_has_found_nothing() {
+    let change = |scenario: &mut Scenario| scenario.groups = vec![Arc::new(group(search(&[])))];
+    let run = run(change, answers_after(10), async |run: &Run| {
+        tokio::time::sleep(s(100)).await;
+        run.stop.drain(Cause::Person);
+    })
+    .await;
+    let found = run.search.expect("findings");
+    assert_eq!((&found["line"], &found["end"]), (&serde_json::Value::Null, &"stopped".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_says_what_it_held() {
+    let limit = LimitSpec {
+        hold: 3,
+        over: 1,
+        free: 1,
+        cycles: 2,
+        per_user: None,
+        bystanders: 0,
+        race: 0,
+        acquire: vec![get("acquire", "/acquire")],
+        release: Vec::new(),
+    };
+    let change = |scenario: &mut Scenario| scenario.groups = vec![Arc::new(group(Executor::Limit(Box::new(limit))))];
+    let run = quietly(change, answers_after(10)).await;
+    assert_eq!(run.limit.expect("findings")["cycles"], 2);
+    assert_eq!(run.planned, 10);
+}
