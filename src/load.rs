@@ -9,9 +9,12 @@ pub mod executor;
 pub mod fake;
 pub mod feeds;
 mod flow;
+pub mod forecast;
 pub mod gate;
+pub mod host;
 pub mod judging;
 mod life;
+pub mod metrics;
 pub mod pacer;
 pub mod perform;
 pub mod plan;
@@ -22,7 +25,8 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod stop;
+mod streamed;
 pub mod user;
 
 #[cfg(test)]
-mod testing;
+mod tests;

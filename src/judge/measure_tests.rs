@@ -211,7 +211,7 @@ fn grades() {
 fn second(n: u32, used: f64, rejected: u64) -> RunData {
     let mut data = RunData::default();
     (0..10).for_each(|i| record(&mut data, "a", None, if i < rejected { REJECTED } else { OK }, 10));
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         data.stats.entry("pool_used".into()).or_default().push(StatPoint { at: f64::from(n), value: used });
     }
     data
@@ -224,6 +224,7 @@ fn only_while(src: &str, abort_on_fail: bool) -> Threshold {
 
 #[test]
 fn only_the_seconds_count_in_which_the_condition_holds() {
+    use ThresholdResult::{Fail, NoData, Pass};
     let check = |threshold: &Threshold, seconds: &[(f64, u64)]| {
         let mut windows = WindowJudge::new(std::slice::from_ref(threshold), Arc::default());
         assert!(!windows.is_idle());
@@ -237,7 +238,6 @@ fn only_the_seconds_count_in_which_the_condition_holds() {
         let report = evaluate(threshold, &Evidence { data: &data, history: &history, windows, clock_steps: 0 });
         (report.result, report.value, aborted)
     };
-    use ThresholdResult::{Fail, NoData, Pass};
     let threshold = only_while("rate(rejected) == 0%", false);
     assert_eq!(check(&threshold, &[(0.5, 0), (0.5, 0), (0.99, 5), (0.99, 5)]), (Pass, Some(0.0), false));
     assert_eq!(check(&threshold, &[(0.5, 0), (0.5, 2), (0.99, 5), (0.99, 5)]), (Fail, Some(0.1), false));

@@ -198,6 +198,10 @@ fn a_limit_must_have_the_unit_of_its_stat() {
     check("max(used) < 90%", true);
     check("max(used) < 90", false);
     check("last(unknown) < 90", true);
+    check("share(active >= 90% * active) < 50%", true);
+    check("last(active) <= last(active) * 90%", true);
+    check("last(used) <= 2 * first(used)", true);
+    check("last(active) <= 2 * last(used)", false);
 }
 
 /// Source, offset, message, help.

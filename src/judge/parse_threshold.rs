@@ -118,9 +118,10 @@ pub fn parse_graded(
     let written = [("warn", warn), ("fail", fail)];
     let others: Vec<String> =
         written.iter().filter_map(|(word, text)| Some(format!("{word} {}", text.as_ref()?.trim()))).collect();
-    let source = match others.is_empty() {
-        true => threshold.source.to_string(),
-        false => format!("{} ({})", threshold.source, others.join(", ")),
+    let source = if others.is_empty() {
+        threshold.source.to_string()
+    } else {
+        format!("{} ({})", threshold.source, others.join(", "))
     };
     let grades = (!others.is_empty()).then_some(Grades { warn: warned, fail: failed });
     Ok(Threshold { source: source.into(), grades, ..threshold })
@@ -281,14 +282,13 @@ fn settle(left: &mut Measure, right: &mut Measure) {
 
 fn apply(side: &mut Measure, per_second: bool, ratio: bool) {
     match side {
-        Measure::Number(_) | Measure::Share(_) => {}
+        // What varies has a limit of its own kind: how much, not how many.
+        Measure::Number(_) | Measure::Share(_) | Measure::Spread { .. } => {}
         Measure::Of(aggregate) => match &mut aggregate.by {
             by @ Aggregation::Share if per_second => *by = Aggregation::PerSecond,
             Aggregation::Growth { absolute } => *absolute = !ratio,
             _ => {}
         },
-        // What varies has a limit of its own kind: how much, not how many.
-        Measure::Spread { .. } => {}
         Measure::Drift(inner) | Measure::Baseline(inner) => apply(inner, per_second, ratio),
         Measure::Math(left, _, right) => {
             apply(left, per_second, ratio);

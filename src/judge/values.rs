@@ -71,8 +71,8 @@ impl Values {
 /// What it comes to; `None` where nothing was measured.
 pub(super) fn aggregated(aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<Value> {
     let data = evidence.data;
-    if let Some(found) = custom(aggregate, data) {
-        return found;
+    if let Some(name) = custom_name(aggregate, data) {
+        return custom(name, aggregate, data);
     }
     match &aggregate.metric {
         Metric::Stat(name) => return stat(name, aggregate, evidence),
@@ -123,8 +123,8 @@ fn counted(aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<Value> {
     }
 }
 
-/// A custom metric; one that is called like a figure of streams stands for it. The outer `None`: there is none.
-fn custom(aggregate: &Aggregate, data: &RunData) -> Option<Option<Value>> {
+/// The custom metric that is meant, if it is one; one that is called like a figure of streams stands for it.
+fn custom_name<'a>(aggregate: &'a Aggregate, data: &RunData) -> Option<&'a str> {
     let name = match &aggregate.metric {
         Metric::Stat(name) => name,
         Metric::Ttft | Metric::Itl | Metric::Tpot | Metric::Tokens | Metric::TokensPerS | Metric::Stalls => {
@@ -132,10 +132,14 @@ fn custom(aggregate: &Aggregate, data: &RunData) -> Option<Option<Value>> {
         }
         _ => return None,
     };
+    (data.custom.rates.contains_key(name) || data.custom.trends.contains_key(name)).then_some(name)
+}
+
+fn custom(name: &str, aggregate: &Aggregate, data: &RunData) -> Option<Value> {
     if let Some(series) = data.custom.rates.get(name) {
         let (is, of) =
             select::custom(data, series, aggregate).fold((0, 0), |(is, of), (more, asked)| (is + more, of + asked));
-        return Some(match aggregate.by {
+        return match aggregate.by {
             Aggregation::Count => (of > 0).then(|| Value::plain(is as f64, of)),
             Aggregation::Share => Value::share((is, of)),
             Aggregation::PerSecond => {
@@ -143,12 +147,12 @@ fn custom(aggregate: &Aggregate, data: &RunData) -> Option<Option<Value>> {
                 (seconds > 0.0 && of > 0).then(|| Value::plain(is as f64 / seconds, of))
             }
             _ => None,
-        });
+        };
     }
     let series = data.custom.trends.get(name)?;
     let mut sum = Dist::default();
     select::custom(data, series, aggregate).for_each(|dist| sum.merge(dist));
-    Some(Values::Numbers(sum).aggregated(aggregate.by).filter(|value| value.samples > 0))
+    Values::Numbers(sum).aggregated(aggregate.by).filter(|value| value.samples > 0)
 }
 
 fn stat(name: &Name, aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<Value> {

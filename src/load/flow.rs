@@ -8,6 +8,7 @@ mod repeat;
 mod retry;
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -145,11 +146,11 @@ impl Shared {
             self.note(step, &done, Outcome::Failed);
             return Done::at(reaction(step, Outcome::Failed), done.ended);
         }
-        let series = if step.tags.is_empty() {
-            self.recorder.series(&step.name, walk.labels)
-        } else {
-            self.recorder.series(&step.name, &tagged(step, walk))
-        };
+        let labels = if step.tags.is_empty() { Cow::Borrowed(walk.labels) } else { Cow::Owned(tagged(step, walk)) };
+        let series = self.recorder.series(&step.name, &labels);
+        for (index, recorded) in &done.recorded {
+            self.recorder.custom(self.metrics.name(*index), step.name.clone(), &labels, *recorded, intended);
+        }
         self.recorder.sample(series, &done.sample, intended, done.handed.saturating_duration_since(intended));
         let outcome = done.landing.class.outcome;
         self.note(step, &done, outcome);

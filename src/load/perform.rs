@@ -13,7 +13,9 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     flow::retry_after,
+    metrics::Recorded,
     pool::{Connector, Wait},
+    streamed::Streamed,
     user::{Shared, User},
 };
 use crate::{
@@ -22,10 +24,11 @@ use crate::{
         classify::Landing,
         cookies::Place,
         dial,
-        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Want},
+        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Sink, Want},
         gzip, request,
         scope::Scope,
         stream::Meter,
+        streaming::StreamMeter,
     },
     measure::data::Sample,
     model::{
@@ -33,7 +36,7 @@ use crate::{
         expr::Expect,
         outcome::{Classified, DropReason, Outcome, fail},
         run::FailureSample,
-        scenario::{Action, Step, Target},
+        scenario::{Action, Step},
     },
 };
 
@@ -71,6 +74,8 @@ pub struct Performed {
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
+    /// What custom metrics made of it.
+    pub recorded: Vec<(usize, Recorded)>,
 }
 
 impl Performed {
@@ -113,9 +118,15 @@ impl Shared {
         };
         let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
-        let wanted = Want { body: keep(step, target), headers: true, max_body: target.http.max_body, sink: None };
-        let progress = Progress::default();
-        let timeout = step.timeout.unwrap_or(target.http.timeout);
+        let mut meter = step.stream.as_ref().map(StreamMeter::new);
+        let mut feed = |piece: &[u8], at: Instant| {
+            if let Some(meter) = &mut meter {
+                meter.feed(piece, at.saturating_duration_since(intended));
+            }
+        };
+        let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
+        let wanted = Want { body: self.keep(step), headers: true, max_body: target.http.max_body, sink };
+        let (progress, timeout) = (Progress::default(), step.timeout.unwrap_or(target.http.timeout));
         let result = tokio::select! {
             biased;
             result = self.attempt(request, wanted, handed, user, &progress) => result,
@@ -134,13 +145,20 @@ impl Shared {
             user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
-        let Judged { landing, captured, body, until } = match result {
-            Ok(answer) => self.judge(step, scope, answer, latency, times).await,
+        // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
+        let streams = status.is_none_or(|status| status.is_success());
+        let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
+        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
+        let Judged { mut landing, captured, body, until, recorded } = match result {
+            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 Judged::from(Landing { class, detail: failure.detail })
             }
         };
+        if let Some(streamed) = &streamed {
+            streamed.land(&mut landing);
+        }
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -150,9 +168,21 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
-            stream: None,
+            stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
+    }
+
+    /// How much of the answer's body is looked at.
+    fn keep(&self, step: &Step) -> Keep {
+        let target = &self.scenario.target;
+        let all = target.http.gzip
+            || step.expect.iter().any(Expect::needs_body)
+            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
+            || step.capture.iter().any(capture::needs_body)
+            || self.metrics.need_body()
+            || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
+        if all { Keep::All } else { Keep::Start }
     }
 
     async fn attempt(
@@ -203,10 +233,11 @@ impl Shared {
         let times = (latency, times.service.unwrap_or_default());
         let rules = &self.scenario.target.classify;
         if full.body.len() <= INLINE_BODY {
-            return answer::judge(step, rules, scope, full, times, &self.redactor);
+            return answer::judge(step, rules, scope, full, times, &self.redactor, &self.metrics);
         }
         let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
-        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
+        let metrics = self.metrics.clone();
+        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor, &metrics);
         match tokio::task::spawn_blocking(judged).await {
             Ok(judged) => judged,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -266,16 +297,6 @@ impl Shared {
     }
 }
 
-/// How much of the answer's body is looked at.
-fn keep(step: &Step, target: &Target) -> Keep {
-    let all = target.http.gzip
-        || step.expect.iter().any(Expect::needs_body)
-        || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
-        || step.capture.iter().any(capture::needs_body)
-        || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
-    if all { Keep::All } else { Keep::Start }
-}
-
 impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
         Self { outcome: error.outcome(), reason: error.reason, detail: error.detail, status: error.status }
@@ -320,6 +341,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
+        recorded: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::metrics::Recorded;
 use crate::{
     measure::data::{Iterations, RunData, Sample, Series, SeriesKey, StatPoint},
     model::{
@@ -138,6 +139,16 @@ impl Recorder {
         }
         side.series[index].record(sample);
         side.data.send_lag.record(send_lag);
+    }
+
+    /// A value of a custom metric, of a step or (where its name is empty) of a whole iteration.
+    pub fn custom(&self, name: &Name, step: Name, labels: &Labels, recorded: Recorded, intended: Instant) {
+        let key = SeriesKey { step, labels: labels.clone() };
+        let custom = &mut self.side(intended).data.custom;
+        match recorded {
+            Recorded::Rate(is) => custom.rate(name, &key, is),
+            Recorded::Trend(value) => custom.trend(name, &key, value),
+        }
     }
 
     /// One planned request that was never sent.

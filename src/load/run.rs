@@ -29,6 +29,7 @@ use super::{
     feeds::{Feeds, Takes},
     gate::Gate,
     judging,
+    metrics::Metrics,
     perform::Transport,
     poller::Poller,
     pool::Connector,
@@ -42,7 +43,7 @@ use crate::{
         dial::Dialer,
         tls::{Tls, TlsError},
     },
-    judge::{History, WindowJudge},
+    judge::{History, Recovery, WindowJudge},
     measure::data::RunData,
     model::{
         Name,
@@ -197,6 +198,10 @@ fn all_ok(data: &RunData) -> bool {
     counts.ok > 0 && counts.ok == counts.answered() && data.dropped() == 0
 }
 
+fn recovery(request: &RunRequest) -> Option<Recovery> {
+    request.scenario.recovery.as_ref().map(|spec| Recovery::new(spec, request.history.clone()))
+}
+
 fn windows(request: &RunRequest) -> WindowJudge {
     WindowJudge::new(&request.scenario.thresholds, request.history.clone())
 }
@@ -213,6 +218,8 @@ struct Run {
     earlier: RefCell<RunData>,
     current: RefCell<RunData>,
     windows: RefCell<WindowJudge>,
+    /// Watches whether the target is well again after a phase.
+    recovery: RefCell<Option<Recovery>>,
     /// When in the load the attempt began that the windows judge.
     attempt_began: Cell<f64>,
     /// Another attempt follows one that fails: no breach ends the run yet.
@@ -235,6 +242,7 @@ struct Run {
     findings: RefCell<Findings>,
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
+    metrics: Metrics,
     /// Know the certificates that were shown last.
     tls: RefCell<Vec<Tls>>,
     probers: RefCell<Rc<Probers>>,
@@ -260,6 +268,7 @@ impl Run {
             earlier: RefCell::default(),
             current: RefCell::default(),
             windows: RefCell::new(windows(&request)),
+            recovery: RefCell::new(recovery(&request)),
             attempt_began: Cell::new(0.0),
             may_retry: Cell::new(false),
             last,
@@ -275,6 +284,7 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            metrics: Metrics::of(&request.scenario),
             feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
         }
@@ -405,6 +415,7 @@ impl Run {
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: self.count.clone(),
+            metrics: self.metrics.clone(),
             takes: Takes::of(&self.feeds, group),
         })
     }
@@ -450,6 +461,9 @@ impl Run {
         self.current.borrow_mut().merge(&data);
         self.unsent.borrow_mut().merge(&data);
         if self.measuring.get() {
+            if let Some(recovery) = &mut *self.recovery.borrow_mut() {
+                recovery.push(&data, elapsed, Duration::from_secs_f64(self.since_load()));
+            }
             let elapsed = (self.since_load() - self.attempt_began.get()).max(0.0);
             let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(elapsed));
             if abort.is_some() && !self.may_retry.get() {

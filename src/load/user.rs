@@ -12,6 +12,7 @@ use super::{
     feeds::Takes,
     flow::{Left, Tally, Walk},
     gate::Gate,
+    metrics::Metrics,
     perform::Transport,
     probing::Probers,
     recorder::{IterationEnd, Recorder},
@@ -64,6 +65,8 @@ pub struct Shared {
     pub started: Cell<Instant>,
     /// Iterations so far, of the whole run.
     pub count: Rc<Cell<u64>>,
+    /// What is recorded beside the outcomes.
+    pub metrics: Metrics,
     /// The rows of data that its tasks take.
     pub takes: Takes,
 }
@@ -138,6 +141,7 @@ impl Shared {
     /// The same users' things with a stop and a group of their own.
     pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
         Rc::new(Self {
+            metrics: self.metrics.clone(),
             takes: if Arc::ptr_eq(&group, &self.group) {
                 self.takes.clone()
             } else {
@@ -197,16 +201,14 @@ impl Shared {
     pub async fn iterate(&self, turn: &Turn, intended: Instant, user: &mut User, model: Model) -> IterationEnd {
         let mut intended = intended;
         if !self.group.on_start.is_empty() {
-            match Box::pin(self.begin(turn, user, model, intended)).await {
-                Some(begun) => intended = begun,
-                None => {
-                    // It was planned, and does not take place.
-                    if !self.stop.interrupts() {
-                        self.recorder.drop_one(DropReason::Deadline, intended);
-                    }
-                    return IterationEnd::Interrupted;
+            let Some(begun) = Box::pin(self.begin(turn, user, model, intended)).await else {
+                // It was planned, and does not take place.
+                if !self.stop.interrupts() {
+                    self.recorder.drop_one(DropReason::Deadline, intended);
                 }
-            }
+                return IterationEnd::Interrupted;
+            };
+            intended = begun;
         }
         if self.takes.is_over(turn.task) {
             // Its last row was taken while this one was about to begin.
@@ -255,6 +257,11 @@ impl Shared {
                     end = IterationEnd::Failed;
                     break;
                 }
+            }
+        }
+        if !self.metrics.is_empty() {
+            for (index, recorded) in self.metrics.of_iteration(walk.scope) {
+                self.recorder.custom(self.metrics.name(index), "".into(), &labels, recorded, intended);
             }
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));

@@ -152,7 +152,9 @@ mod tests {
 
     fn of(values: &[f64]) -> Dist {
         let mut dist = Dist::default();
-        values.iter().for_each(|value| dist.record(*value));
+        for value in values {
+            dist.record(*value);
+        }
         dist
     }
 

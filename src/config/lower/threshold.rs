@@ -13,7 +13,7 @@ use crate::{
     judge::METRICS,
     model::{
         Name,
-        expr::{Dimension, Measure, Metric, Pattern, Threshold},
+        expr::{Aggregation, Dimension, Measure, Metric, Pattern, Threshold},
         metric::CustomMetric,
         outcome::Outcome,
         run::Severity,
@@ -315,10 +315,14 @@ impl Lower<'_> {
         // Without its target nothing is known of the figures: the target's own errors come first.
         if let Some(target) = measured.target {
             let figures: Vec<(Name, Unit)> =
-                target.figures(measured.certificate).map(|(name, (unit, _))| (name, unit)).collect();
+                target.all_figures(measured.certificate).map(|(name, (unit, _))| (name, unit)).collect();
             let known: Vec<&str> = figures.iter().map(|(name, _)| &**name).collect();
             let custom: Vec<&str> = measured.custom.iter().map(|metric| &*metric.name).collect();
-            for name in threshold.stats().filter(|name| !known.contains(name) && !custom.contains(name)) {
+            // `restarts(target)` asks all of its counters.
+            let all = threshold.aggregates().iter().any(|aggregate| aggregate.by == Aggregation::Restarts)
+                && target.figures().any(|(_, (_, counter))| counter);
+            let unknown = |name: &&str| !(known.contains(name) || custom.contains(name) || (all && *name == "target"));
+            for name in threshold.stats().filter(unknown) {
                 let words = known.iter().chain(&custom).copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
                     Some(near) => format!("did you mean `{near}`?"),

@@ -110,7 +110,9 @@ pub(super) fn metrics(data: &RunData, units: &BTreeMap<Name, Unit>) -> BTreeMap<
     });
     let trends = data.custom.trends.iter().map(|(name, series)| {
         let mut values = Dist::default();
-        series.values().for_each(|dist| values.merge(dist));
+        for dist in series.values() {
+            values.merge(dist);
+        }
         let unit = units.get(name).copied().unwrap_or(Unit::Count).as_str().to_owned();
         (name.to_string(), MetricSummary::Trend { unit, values: values.stats() })
     });

@@ -32,6 +32,9 @@ impl Run {
     }
 
     pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
+        if let Some(recovery) = &*self.recovery.borrow() {
+            self.current.borrow_mut().findings.recovery_s = recovery.finding();
+        }
         let judged = self.current.borrow();
         let mut ledger = self.earlier.borrow().clone();
         ledger.merge(&judged);

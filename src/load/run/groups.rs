@@ -20,6 +20,7 @@ use crate::{
     },
     model::{
         clock,
+        labels::Labels,
         outcome::DropReason,
         scenario::{Arrangement, Executor, Group},
     },
@@ -115,6 +116,7 @@ impl Run {
                 let grace = plan::group_grace(&self.request.scenario, &shared.group);
                 self.found(executor::execute(shared, begun, grace).await?);
             }
+            self.phase_ended(&shared.group.labels);
         }
         Ok(())
     }
@@ -144,6 +146,17 @@ impl Run {
             }
         }
         ended
+    }
+
+    /// Everything that was answered in a phase is known before it is said to be over.
+    fn phase_ended(&self, labels: &Labels) {
+        let after = self.request.scenario.recovery.as_ref().map(|spec| &spec.after);
+        if after.is_none() || labels.get("phase") != after {
+            return;
+        }
+        self.flush();
+        let now = Duration::from_secs_f64(self.since_load());
+        self.recovery.borrow_mut().iter_mut().for_each(|recovery| recovery.phase_ended(now));
     }
 
     fn found(&self, found: Option<Value>) {

@@ -32,8 +32,13 @@ pub const CERT_EXPIRES_IN: &str = "cert_expires_in";
 
 impl Target {
     /// Unit and kind (is it a counter?) of each figure: those that are read, and [`CERT_EXPIRES_IN`] where the target
-    /// or a step (`probed`) shows a certificate.
-    pub fn figures(&self, probed: bool) -> impl Iterator<Item = (Name, (Unit, bool))> {
+    /// shows a certificate.
+    pub fn figures(&self) -> impl Iterator<Item = (Name, (Unit, bool))> {
+        self.all_figures(false)
+    }
+
+    /// The same, where a step may look at a certificate (`probed`).
+    pub fn all_figures(&self, probed: bool) -> impl Iterator<Item = (Name, (Unit, bool))> {
         let read = self.stats.iter().flat_map(|stats| &stats.stats);
         let read = read.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter)));
         read.chain((self.base.https || probed).then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))

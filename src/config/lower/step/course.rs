@@ -238,9 +238,7 @@ fn by_word(word: raw::OnFail) -> Reaction {
 /// Adds every operand of the condition; whether it looks into the body in a way that no operand shows.
 fn operands_of<'a>(condition: &'a Condition, out: &mut Vec<&'a Operand>) -> bool {
     match condition {
-        Condition::And(all) | Condition::Or(all) => {
-            all.iter().fold(false, |found, inner| operands_of(inner, out) || found)
-        }
+        Condition::And(all) | Condition::Or(all) => all.iter().filter(|inner| operands_of(inner, out)).count() > 0,
         Condition::Not(inner) => operands_of(inner, out),
         Condition::Compare { left, right, .. } | Condition::Contains { left, text: right, .. } => {
             out.extend([left, right]);

@@ -112,6 +112,7 @@ impl Bench {
             run_id: "r".into(),
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
+            metrics: crate::load::metrics::Metrics::default(),
             takes: crate::load::feeds::Takes::default(),
             count: Rc::default(),
         };
