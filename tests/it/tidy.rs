@@ -94,6 +94,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ("load/probing", &["http", "judge", "probe"]),
     ("load/report", &["judge"]),
     ("load/run", &["http", "judge"]),
+    ("load/streamed", &["http", "judge"]),
     ("load/user", &["http", "judge"]),
     ("load/worker", &["http", "judge"]),
     ("alert/deliver", &["store"]),
@@ -288,7 +289,7 @@ impl Source {
                 self.path
             ));
         }
-        for (start, end) in functions(&self.code) {
+        for (start, end) in functions(&self.code).into_iter().filter(|_| !self.path.ends_with("_tests.rs")) {
             let (first, last) = (line(&self.code, start), line(&self.code, end));
             if last - first >= FN_LINES {
                 let lines = last - first + 1;

@@ -321,7 +321,8 @@ impl Lower<'_> {
             // `restarts(target)` asks all of its counters.
             let all = threshold.aggregates().iter().any(|aggregate| aggregate.by == Aggregation::Restarts)
                 && target.figures().any(|(_, (_, counter))| counter);
-            let unknown = |name: &&str| !(known.contains(name) || custom.contains(name) || (all && *name == "target"));
+            let there = |name: &&str| known.contains(name) || custom.contains(name) || (all && *name == "target");
+            let unknown = |name: &&str| !there(name);
             for name in threshold.stats().filter(unknown) {
                 let words = known.iter().chain(&custom).copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
