@@ -16,6 +16,7 @@ pub mod judging;
 mod life;
 pub mod metrics;
 pub mod pacer;
+pub mod patience;
 pub mod perform;
 pub mod plan;
 pub mod poller;

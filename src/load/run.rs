@@ -38,7 +38,7 @@ use super::{
     user::{Shared, Turn},
 };
 use crate::{
-    http::{dial::Dialer, tls::Tls},
+    http::{dial::Dialer, request::Literals, tls::Tls},
     judge::{History, Recovery, WindowJudge},
     measure::data::RunData,
     model::{
@@ -389,6 +389,7 @@ impl Run {
             scenario: scenario.clone(),
             group: group.clone(),
             constants: scenario.constants.clone().into(),
+            literals: Literals::default(),
             transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),

@@ -102,6 +102,7 @@ impl Bench {
             constants: scenario.constants.clone().into(),
             scenario: Arc::new(scenario),
             group,
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             gate: Gate::new(policy),
             recorder: Rc::new(Recorder::default()),

@@ -78,6 +78,7 @@ impl Bench {
         let shared = Shared {
             group: scenario.groups[0].clone(),
             constants: scenario.constants.clone().into(),
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(Rc::new(fake)),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),

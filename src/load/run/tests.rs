@@ -68,6 +68,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             scenario: run.request.scenario.clone(),
             group: group.clone(),
             constants: run.request.scenario.constants.clone().into(),
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
