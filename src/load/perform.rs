@@ -39,7 +39,7 @@ use crate::{
         expr::Expect,
         outcome::{Classified, DropReason, Outcome, fail},
         run::FailureSample,
-        scenario::{Action, Step},
+        scenario::{Action, RequestSpec, Step},
     },
 };
 
@@ -104,6 +104,21 @@ pub(super) struct Failure {
     pub(super) status: Option<StatusCode>,
 }
 
+impl Failure {
+    /// Why nothing was sent at all.
+    fn refused(&self) -> Option<DropReason> {
+        match self.reason {
+            dial::POLICY => Some(DropReason::Policy),
+            dial::GENERATOR => Some(DropReason::Generator),
+            _ => None,
+        }
+    }
+
+    fn landing(self) -> Landing {
+        Landing { class: Classified { outcome: self.outcome, reason: self.reason.into() }, detail: self.detail }
+    }
+}
+
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: None }
@@ -121,13 +136,7 @@ impl Shared {
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
         let Action::Http(spec) = &step.action;
-        let cookies = |path: &str| user.jar.header(self.place(path), self.clock.now().wall);
-        let request = if self.group.cookies {
-            request::build_with(spec, target, scope, cookies).map(Rc::new)
-        } else {
-            self.literals.get(spec, target, scope)
-        };
-        let request = match request {
+        let request = match self.request(spec, scope, user) {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
@@ -139,28 +148,20 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let want = Want { sink, ..self.want(step) };
+        let wanted = Want { sink, ..self.want(step) };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let User { conn, patience, jar, .. } = user;
         let result = {
-            let attempt = pin!(self.attempt(&request, want, handed, conn, &progress));
-            match patience.wait(&self.stop, handed + timeout, attempt).await {
-                Waited::Done(result) => result,
-                Waited::TimedOut => Err(timed_out(&progress, timeout)),
-                Waited::Cut => Err(self.cut_off()),
-            }
+            let attempt = pin!(self.attempt(&request, wanted, handed, conn, &progress));
+            self.came_of(patience.wait(&self.stop, handed + timeout, attempt).await, &progress, timeout)
         };
         let asked = Some(request.clone());
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
         let latency = ended.saturating_duration_since(intended);
-        let refused = match &result {
-            Err(failure) if failure.reason == dial::POLICY => Some(DropReason::Policy),
-            Err(failure) if failure.reason == dial::GENERATOR => Some(DropReason::Generator),
-            _ => None,
-        };
+        let refused = result.as_ref().err().and_then(Failure::refused);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let answered = result.as_ref().ok();
         if let (true, Some(answer)) = (self.group.cookies, answered) {
@@ -174,18 +175,10 @@ impl Shared {
         let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
         let Judged { mut landing, captured, body, until, recorded } = match result {
             Ok(answer) => {
-                let scope = with_figures.as_ref().unwrap_or(scope);
                 let times = (latency, times.service.unwrap_or_default());
-                if answer.body.len() <= INLINE_BODY {
-                    answer::judge(step, &target.classify, scope, answer, times, &self.redactor, &self.metrics)
-                } else {
-                    Box::pin(self.judge_aside(step, scope, answer, times)).await
-                }
+                self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, times).await
             }
-            Err(failure) => {
-                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                Judged::from(Landing { class, detail: failure.detail })
-            }
+            Err(failure) => Judged::from(failure.landing()),
         };
         if let Some(streamed) = &streamed {
             streamed.land(&mut landing);
@@ -203,6 +196,28 @@ impl Shared {
             stream: streamed.map(Streamed::into_sample),
         };
         Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
+    }
+
+    fn request(&self, spec: &RequestSpec, scope: &Arc<Scope>, user: &User) -> Result<Rc<Outgoing>, String> {
+        let target = &self.scenario.target;
+        if !self.group.cookies {
+            return self.literals.get(spec, target, scope);
+        }
+        let cookies = |path: &str| user.jar.header(self.place(path), self.clock.now().wall);
+        request::build_with(spec, target, scope, cookies).map(Rc::new)
+    }
+
+    fn came_of(
+        &self,
+        waited: Waited<Result<Answer, Failure>>,
+        progress: &Progress,
+        timeout: Duration,
+    ) -> Result<Answer, Failure> {
+        match waited {
+            Waited::Done(result) => result,
+            Waited::TimedOut => Err(timed_out(progress, timeout)),
+            Waited::Cut => Err(self.cut_off()),
+        }
     }
 
     /// What of the step's answer somebody looks at.
@@ -270,6 +285,14 @@ impl Shared {
     }
 
     /// A large body is judged beside the run's thread: parsing it would make everybody else late.
+    async fn judge(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
+        if full.body.len() > INLINE_BODY {
+            return Box::pin(self.judge_aside(step, scope, full, times)).await;
+        }
+        let rules = &self.scenario.target.classify;
+        answer::judge(step, rules, scope, full, times, &self.redactor, &self.metrics)
+    }
+
     async fn judge_aside(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
         let rules = self.scenario.target.classify.clone();
         let (step, scope, redactor) = (step.clone(), scope.clone(), self.redactor.clone());
