@@ -5,6 +5,7 @@
 
 mod admit;
 pub mod answer;
+mod custom;
 pub mod executor;
 pub mod fake;
 pub mod feeds;

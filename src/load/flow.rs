@@ -145,11 +145,12 @@ impl Shared {
             self.note(step, &done, Outcome::Failed);
             return Done::at(reaction(step, Outcome::Failed), done.ended);
         }
-        let series = if step.tags.is_empty() {
-            self.recorder.series(&step.name, walk.labels)
-        } else {
-            self.recorder.series(&step.name, &tagged(step, walk))
-        };
+        let tagged = (!step.tags.is_empty()).then(|| tagged(step, walk));
+        let labels = tagged.as_ref().unwrap_or(walk.labels);
+        let series = self.recorder.series(&step.name, labels);
+        if !done.custom.is_empty() {
+            self.recorder.custom(&self.scenario.metrics, &done.custom, (&step.name, labels), intended);
+        }
         self.recorder.sample(series, &done.sample, intended, done.handed.saturating_duration_since(intended));
         let outcome = done.landing.class.outcome;
         self.note(step, &done, outcome);

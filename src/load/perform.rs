@@ -11,6 +11,7 @@ use ::http::{Method, StatusCode, Uri};
 
 use super::{
     answer::{self, Judged},
+    custom::{self, Answered},
     fake::Fake,
     flow::retry_after,
     pool::{Connector, Wait},
@@ -33,6 +34,7 @@ use crate::{
     model::{
         Name, clock,
         expr::Expect,
+        metric::CustomMetric,
         outcome::{Classified, DropReason, Outcome, fail},
         run::FailureSample,
         scenario::{Action, Step},
@@ -73,6 +75,8 @@ pub struct Performed {
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
+    /// What the custom metrics record of it, each by its place among them.
+    pub custom: Vec<(usize, f64)>,
 }
 
 impl Performed {
@@ -112,15 +116,6 @@ impl Shared {
         };
         let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
-        let keep = if step.expect.iter().any(Expect::needs_body)
-            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
-            || step.capture.iter().any(capture::needs_body)
-            || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
-        {
-            Keep::All
-        } else {
-            Keep::Start
-        };
         let mut meter = step.stream.as_ref().map(StreamMeter::new);
         let mut feed = |piece: &[u8], at: Instant| {
             if let Some(meter) = &mut meter {
@@ -128,7 +123,7 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink };
+        let wanted = Want { body: self.keeps(step), headers: true, max_body: target.http.max_body, sink };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
@@ -147,26 +142,17 @@ impl Shared {
             _ => None,
         };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
-        // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
-        let streams = status.is_none_or(|status| status.is_success());
-        let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
-        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
         let answered = result.as_ref().ok();
         if let (true, Some(answer), Some((_, uri))) = (self.group.cookies, answered, &asked) {
             let path = uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
             user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
-        let Judged { mut landing, captured, body, until } = match result {
-            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
-            Err(failure) => {
-                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                Judged::from(Landing { class, detail: failure.detail })
-            }
-        };
-        if let Some(streamed) = &streamed {
-            streamed.land(&mut landing);
-        }
+        // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
+        let streams = status.is_none_or(|status| status.is_success());
+        let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
+        let (Judged { landing, captured, body, until }, custom) =
+            self.land(step, scope, result, (latency, times), streamed.as_ref()).await;
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -178,7 +164,51 @@ impl Shared {
             reused: conn.map(|(_, reused)| reused),
             stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
+    }
+
+    /// How much of a step's answers is looked at.
+    fn keeps(&self, step: &Step) -> Keep {
+        let all = step.expect.iter().any(Expect::needs_body)
+            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
+            || step.capture.iter().any(capture::needs_body)
+            || self.scenario.metrics.iter().any(CustomMetric::needs_body)
+            || self.scenario.target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
+        if all { Keep::All } else { Keep::Start }
+    }
+
+    /// Where the request landed, and what the custom metrics record of it.
+    async fn land(
+        &self,
+        step: &Step,
+        scope: &Arc<Scope>,
+        result: Result<Answer, Failure>,
+        (latency, times): (Duration, ExchangeTimes),
+        streamed: Option<&Streamed>,
+    ) -> (Judged, Vec<(usize, f64)>) {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
+                return (Judged::from(Landing { class, detail: failure.detail }), Vec::new());
+            }
+        };
+        let with_figures = streamed.map(|streamed| streamed.scope(scope, times.service));
+        let scope = with_figures.as_ref().unwrap_or(scope);
+        let metrics = &self.scenario.metrics;
+        let head = (!metrics.is_empty()).then(|| (answer.status, answer.headers.clone()));
+        let mut judged = self.judge(step, scope, answer, latency, times).await;
+        if let Some(streamed) = streamed {
+            streamed.land(&mut judged.landing);
+        }
+        let Some((status, headers)) = head.filter(|_| judged.landing.class.outcome == Outcome::Ok) else {
+            return (judged, Vec::new());
+        };
+        let times = (latency, times.service.unwrap_or_default());
+        let (body, captured) = (&*judged.body, &*judged.captured);
+        let answered = Answered { status, headers: &headers, body, captured, times };
+        let custom = custom::measured(metrics, step, scope, &answered);
+        (judged, custom)
     }
 
     async fn attempt(
@@ -300,6 +330,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
+        custom: Vec::new(),
     }
 }
 

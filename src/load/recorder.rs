@@ -11,6 +11,7 @@ use crate::{
     model::{
         Name,
         labels::Labels,
+        metric::{CustomMetric, MetricKind},
         outcome::{DropReason, Outcome},
         run::FailureSample,
     },
@@ -138,6 +139,24 @@ impl Recorder {
         }
         side.series[index].record(sample);
         side.data.send_lag.record(send_lag);
+    }
+
+    /// What the custom metrics record of a request of this step with these labels, each by its place among them.
+    pub fn custom(
+        &self,
+        metrics: &[CustomMetric],
+        values: &[(usize, f64)],
+        (step, labels): (&Name, &Labels),
+        intended: Instant,
+    ) {
+        let key = SeriesKey { step: step.clone(), labels: labels.clone() };
+        let custom = &mut self.side(intended).data.custom;
+        for (metric, value) in values.iter().filter_map(|(index, value)| Some((metrics.get(*index)?, *value))) {
+            match metric.kind {
+                MetricKind::Rate(_) => custom.rate(&metric.name, &key, value > 0.5),
+                MetricKind::Trend { .. } => custom.trend(&metric.name, &key, value),
+            }
+        }
     }
 
     /// One planned request that was never sent.
