@@ -13,7 +13,6 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     flow::retry_after,
-    metrics::Recorded,
     pool::{Connector, Wait},
     streamed::Streamed,
     user::{Shared, User},
@@ -74,8 +73,8 @@ pub struct Performed {
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
-    /// What custom metrics made of it.
-    pub recorded: Vec<(usize, Recorded)>,
+    /// What the custom metrics record of it, each by its place among them.
+    pub custom: Vec<(usize, f64)>,
 }
 
 impl Performed {
@@ -115,16 +114,6 @@ impl Shared {
         };
         let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
-        let keep = if step.expect.iter().any(Expect::needs_body)
-            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
-            || step.capture.iter().any(capture::needs_body)
-            || self.metrics.need_body()
-            || target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body))
-        {
-            Keep::All
-        } else {
-            Keep::Start
-        };
         let mut meter = step.stream.as_ref().map(StreamMeter::new);
         let mut feed = |piece: &[u8], at: Instant| {
             if let Some(meter) = &mut meter {
@@ -132,7 +121,7 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let wanted = Want { body: keep, headers: true, max_body: target.http.max_body, sink };
+        let wanted = Want { body: self.keeps(step), headers: true, max_body: target.http.max_body, sink };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let result = tokio::select! {
@@ -160,17 +149,8 @@ impl Shared {
         // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
         let streams = status.is_none_or(|status| status.is_success());
         let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
-        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
-        let Judged { mut landing, captured, body, until, recorded } = match result {
-            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
-            Err(failure) => {
-                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                Judged::from(Landing { class, detail: failure.detail })
-            }
-        };
-        if let Some(streamed) = &streamed {
-            streamed.land(&mut landing);
-        }
+        let Judged { landing, captured, body, until, custom } =
+            self.land(step, scope, result, (latency, times), streamed.as_ref()).await;
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -182,7 +162,44 @@ impl Shared {
             reused: conn.map(|(_, reused)| reused),
             stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
+    }
+
+    /// How much of a step's answers is looked at.
+    fn keeps(&self, step: &Step) -> Keep {
+        let all = step.expect.iter().any(Expect::needs_body)
+            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
+            || step.capture.iter().any(capture::needs_body)
+            || self.metrics.need_body()
+            || self.scenario.target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
+        if all { Keep::All } else { Keep::Start }
+    }
+
+    /// Where the request landed, and what the custom metrics record of it.
+    async fn land(
+        &self,
+        step: &Step,
+        scope: &Arc<Scope>,
+        result: Result<Answer, Failure>,
+        (latency, times): (Duration, ExchangeTimes),
+        streamed: Option<&Streamed>,
+    ) -> Judged {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
+                return Judged::from(Landing { class, detail: failure.detail });
+            }
+        };
+        let with_figures = streamed.map(|streamed| streamed.scope(scope, times.service));
+        let mut judged = self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await;
+        if let Some(streamed) = streamed {
+            streamed.land(&mut judged.landing);
+            if judged.landing.class.outcome != Outcome::Ok {
+                judged.custom.clear();
+            }
+        }
+        judged
     }
 
     async fn attempt(
@@ -305,7 +322,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
-        recorded: Vec::new(),
+        custom: Vec::new(),
     }
 }
 
