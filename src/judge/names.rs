@@ -55,6 +55,9 @@ pub const METRICS: [&str; 25] = [
     "clock_steps",
 ];
 
+/// The metrics of streamed answers: a custom metric may be called so, and stands for it.
+pub const STREAM_FIGURES: [&str; 6] = ["ttft", "itl", "tpot", "tokens", "tokens_per_s", "stalls"];
+
 /// Built-in keys of selectors; any other name is a tag.
 pub const SELECTORS: [&str; 14] = [
     "step", "status", "outcome", "reason", "timing", "level", "part", "phase", "user", "burst", "resource", "repeat",

@@ -268,9 +268,8 @@ impl Shared {
             }
         }
         if !self.metrics.is_empty() {
-            for (index, recorded) in self.metrics.of_iteration(walk.scope) {
-                self.recorder.custom(self.metrics.name(index), "".into(), &labels, recorded, intended);
-            }
+            let values = self.metrics.of_iteration(walk.scope);
+            self.recorder.custom(&self.scenario.metrics, &values, (&"".into(), &labels), intended);
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));
         end

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{At, Lower, threshold::Measured};
 use crate::{
     config::{expr, hints, raw},
-    judge::METRICS,
+    judge::{METRICS, STREAM_FIGURES},
     model::{
         Name,
         metric::{CustomMetric, MetricKind},
@@ -30,7 +30,7 @@ impl Lower<'_> {
         for (name, raw) in raw.iter().flat_map(|metrics| &metrics.0) {
             let at = at.key(name);
             self.identifier(&at, name, "a metric");
-            if METRICS.contains(&name.as_str()) {
+            if METRICS.contains(&name.as_str()) && !STREAM_FIGURES.contains(&name.as_str()) {
                 self.key_error(&at, format!("`{name}` is a metric of Plimsoll's own"), "choose another name");
                 continue;
             }

@@ -91,11 +91,8 @@ impl Lower<'_> {
             None => None,
         };
         if let (Some(name), true) = (&raw.request, methods(raw).next().is_some() || probe::keys(raw).next().is_some()) {
-            self.error(
-                &at.key("request"),
-                format!("a step has a method or `request: {name}`, not both"),
-                "remove one of them",
-            );
+            let message = format!("a step has a method or `request: {name}`, not both");
+            self.error(&at.key("request"), message, "remove one of them");
         }
         let written = Written { step: (raw, at), base };
         // What the loop goes through is known in the step, and nowhere else.
