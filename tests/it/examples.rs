@@ -207,7 +207,7 @@ async fn a_semantic_cache_with_a_pool() {
 
 async fn a_full_pool() {
     // A message of a hundred tokens takes seven blocks: 108 of them fit below 95 % of 800.
-    let example = Example::new("semantic-cache.yaml", &json!({"latency": "800ms", "blocks": 800})).await;
+    let example = Example::new("semantic-cache.yaml", &json!({"latency": "4s", "blocks": 800})).await;
     example.green("pool_exhaustion", [150, 108, 42, 0]).await;
     example.with(&json!({"latency": "40ms"}));
     example.passes("below_capacity").await;
