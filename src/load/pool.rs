@@ -161,6 +161,12 @@ impl Connector {
     pub async fn renew(&self, lease: Lease, wait: &Cell<Wait>) -> Result<Lease, DialError> {
         let Lease { conn, permit } = lease;
         drop(conn);
+        // Many may have been on one that is gone: they do not open one each.
+        if let Some(pool) = &self.pool
+            && let Some(conn) = pool.shared().await
+        {
+            return Ok(Lease { conn, permit });
+        }
         self.open(permit, wait).await
     }
 
