@@ -72,6 +72,9 @@ fn main() {
     if questions.contains(&"flat") {
         // Ten minutes: only where it is asked for.
         let (start, end) = ours::flat(&server);
-        println!("\nRSS of a closed loop of 10 minutes: {start:.1} MiB after 10 s, {end:.1} MiB at its end: {:.2}x", end / start);
+        println!(
+            "\nRSS of a closed loop of 10 minutes: {start:.1} MiB after 10 s, {end:.1} MiB at its end: {:.2}x",
+            end / start
+        );
     }
 }

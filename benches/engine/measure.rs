@@ -121,7 +121,8 @@ fn busy() -> f64 {
     let all: Vec<f64> =
         text.lines().next().unwrap_or_default().split(' ').filter_map(|number| number.parse().ok()).collect();
     // user, nice, system, then idle and iowait, then irq, softirq and steal.
-    let used: f64 = all.iter().enumerate().filter(|(index, _)| ![3, 4].contains(index) && *index < 8).map(|(_, v)| v).sum();
+    let used: f64 =
+        all.iter().enumerate().filter(|(index, _)| ![3, 4].contains(index) && *index < 8).map(|(_, v)| v).sum();
     used / procfs::ticks_per_second() as f64
 }
 

@@ -40,10 +40,6 @@ impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.fast.1.id()
     }
-
-    pub(crate) fn slow_url(&self) -> String {
-        format!("http://{}", self.slow.0)
-    }
 }
 
 impl Drop for Server {

@@ -26,6 +26,8 @@ pub(crate) fn measure(connections: u32) -> Stall {
     let stall = serde_json::json!({"stall": {"every": "10s", "for": "1s"}});
     target.patch(&stall).expect("known knobs");
     let begun = target.now_ms() / 1000.0;
+    // Two stalls then lie well within the run.
+    std::thread::sleep(std::time::Duration::from_secs(5));
     let load = format!("executor: constant-arrival-rate, rate: 100/s, duration: 20s, connections: {connections}");
     let text = format!(
         "version: 1\ntargets: {{t: {{base_url: '{}'}}}}\nscenarios: {{s: {{load: {{{load}}}, steps: [{{get: /}}]}}}}\n",
@@ -51,9 +53,9 @@ fn truth(target: &Target, begun: f64) -> [f64; 3] {
     let mut waits: Vec<f64> = (0..ARRIVALS)
         .map(|index| first + f64::from(index) / 100.0)
         .map(|at| {
-            let round = (at - begun).rem_euclid(11.0).min((at - begun).rem_euclid(10.0));
-            // It stalls from each tenth second on, for one second.
-            if at - begun >= 10.0 && round < 1.0 { 1.0 - round } else { 0.0 }
+            // It stands still from each tenth second on, for one second.
+            let since = (at - begun).rem_euclid(10.0);
+            if at - begun >= 10.0 && since < 1.0 { 1.0 - since } else { 0.0 }
         })
         .collect();
     waits.sort_by(f64::total_cmp);

@@ -1,5 +1,7 @@
 //! Tables of medians, with the least and the greatest of the rounds, and ratios taken within a round.
 
+use std::fmt::Write as _;
+
 use crate::{
     measure::{Column, Usage},
     peers::Tool,
@@ -49,7 +51,7 @@ pub(crate) fn print(title: &str, rows: &Rows, columns: &[Column]) {
     println!("\n{title}; median (least–greatest)\n");
     let mut head = "| asked | tool |".to_owned();
     for (name, _, _, ratio) in columns {
-        head.push_str(&format!(" {name} |"));
+        let _ = write!(head, " {name} |");
         if *ratio {
             head.push_str(" Plimsoll's to it |");
         }
@@ -59,12 +61,12 @@ pub(crate) fn print(title: &str, rows: &Rows, columns: &[Column]) {
         let (theirs, ours) = (rows.of(question, tool), rows.of(question, Tool::Plimsoll));
         let mut line = format!("| {question} | {tool:?} |");
         for (_, value, digits, ratio) in columns {
-            line.push_str(&format!(" {} |", cell(theirs.iter().flatten().map(value), *digits)));
+            let _ = write!(line, " {} |", cell(theirs.iter().flatten().map(value), *digits));
             if *ratio {
                 let pairs = ours.iter().zip(&theirs).filter_map(|(ours, theirs)| ours.as_ref().zip(theirs.as_ref()));
                 let own = tool == Tool::Plimsoll;
                 let ratios = pairs.filter(|_| !own).map(|(ours, theirs)| value(ours) / value(theirs));
-                line.push_str(&format!(" {} |", cell(ratios, 2)));
+                let _ = write!(line, " {} |", cell(ratios, 2));
             }
         }
         println!("{line}");
