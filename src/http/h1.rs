@@ -25,7 +25,7 @@ use self::{
     head::{Asked, Fault, Framing, Head},
 };
 use super::{
-    exchange::{Answer, ExchangeError, Keep, Want},
+    exchange::{Answer, ExchangeError, Keep, START_BYTES, Unanswered, Want},
     request::Outgoing,
     stream::Metered,
 };
@@ -33,10 +33,6 @@ use crate::model::{clock, outcome::fail};
 
 /// What is read at once, on the stack.
 const READ: usize = 16 * 1024;
-
-/// Kept of a body that nothing but a failure report needs: twice what is quoted, so that a secret is not cut in two
-/// before it is looked for.
-const START_BYTES: usize = 2048;
 
 /// Set aside for a body because it says how long it is; the rest when it comes.
 const MAX_RESERVED: u64 = 1024 * 1024;
@@ -197,7 +193,8 @@ impl<'a, 'sink> Work<'a, 'sink> {
                 let nothing = self.stream.meter().bytes().1 == 0;
                 let when = if nothing { "any byte of the answer" } else { "the end of the answer" };
                 let detail = format!("the target closed the connection before {when}");
-                Err(ExchangeError { closed: nothing, ..self.error(fail::RESET, detail) })
+                let unanswered = nothing.then_some(Unanswered::Closed);
+                Err(ExchangeError { unanswered, ..self.error(fail::RESET, detail) })
             }
             Err(fault) => Err(self.malformed(fault)),
         }
@@ -209,7 +206,8 @@ impl<'a, 'sink> Work<'a, 'sink> {
         let detail = format!("the connection broke before {when}: {error}");
         // A TLS 1.3 server refuses a client's certificate only after the handshake.
         let reason = if error.kind() == io::ErrorKind::InvalidData { fail::TLS } else { fail::RESET };
-        ExchangeError { closed: written == 0, ..self.error(reason, detail) }
+        let unanswered = (written == 0).then_some(Unanswered::Unsent);
+        ExchangeError { unanswered, ..self.error(reason, detail) }
     }
 
     fn malformed(&self, fault: Fault) -> ExchangeError {
@@ -221,7 +219,7 @@ impl<'a, 'sink> Work<'a, 'sink> {
     }
 
     fn error(&self, reason: &'static str, detail: String) -> ExchangeError {
-        ExchangeError { reason, detail, status: self.head.as_ref().map(|head| head.status), closed: false }
+        ExchangeError { reason, detail, status: self.head.as_ref().map(|head| head.status), unanswered: None }
     }
 }
 

@@ -80,9 +80,11 @@ pub fn judge(
         landing.detail = detail;
     }
     // A reason that a header gave becomes a metric label, and a target may echo anything there.
-    let clean = redactor.redact(&landing.class.reason);
-    if *clean != *landing.class.reason {
-        landing.class.reason = clean.into();
+    if !landing.class.reason.is_empty() {
+        let clean = redactor.redact(&landing.class.reason);
+        if *clean != *landing.class.reason {
+            landing.class.reason = clean.into();
+        }
     }
     let ok = landing.class.outcome == Outcome::Ok;
     let custom = if ok && !metrics.is_empty() { metrics.of_answer(&view, &captured) } else { Vec::new() };

@@ -2,18 +2,20 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ::http::{Method, StatusCode, Uri};
+use ::http::StatusCode;
 
 use super::{
     answer::{self, Judged},
     fake::Fake,
     flow::retry_after,
-    pool::{Connector, Wait},
+    patience::Waited,
+    pool::{Connector, Lease, Wait},
     streamed::Streamed,
     user::{Shared, User},
 };
@@ -21,10 +23,12 @@ use crate::{
     http::{
         capture,
         classify::Landing,
+        conn::Conn,
         cookies::Place,
-        dial,
-        exchange::{self, Answer, ExchangeTimes, Keep, Sink, Want},
-        request,
+        dial::{self, DialError},
+        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Sink, Want},
+        gzip,
+        request::{self, Outgoing},
         scope::Scope,
         stream::Meter,
         streaming::StreamMeter,
@@ -65,8 +69,8 @@ pub struct Performed {
     /// When it ended.
     pub ended: Instant,
     /// What was asked for; `None` if it could not be put together.
-    asked: Option<(Method, Uri)>,
-    body: bytes::Bytes,
+    pub(super) asked: Option<Rc<Outgoing>>,
+    pub(super) body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
     /// Whether the step's `until` holds, or why not; `None` if it has none, or there was no answer.
@@ -90,6 +94,16 @@ impl Performed {
 struct Progress {
     wait: Cell<Wait>,
     conn: RefCell<Option<(Rc<Meter>, bool)>>,
+    reconnected: Cell<bool>,
+}
+
+/// A request on its way, and what it has come to so far.
+struct Sent {
+    request: Rc<Outgoing>,
+    intended: Instant,
+    handed: Instant,
+    progress: Progress,
+    meter: Option<StreamMeter>,
 }
 
 pub(super) struct Failure {
@@ -99,20 +113,36 @@ pub(super) struct Failure {
     pub(super) status: Option<StatusCode>,
 }
 
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: None }
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        Self { outcome: error.outcome(), reason: error.reason, detail: error.detail, status: error.status }
+    }
+}
+
 impl Shared {
     /// Sends the step's request and judges the answer. Counts nothing.
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
-        let Action::Http(spec) = &step.action;
-        let cookies = |path: &str| {
-            let place = self.place(path);
-            if self.group.cookies { user.jar.header(place, self.clock.now().wall) } else { None }
+        let spec = match &step.action {
+            Action::Http(spec) => spec,
+            Action::Probe(spec) => return Box::pin(self.probe(spec, step, scope, intended)).await,
         };
-        let request = match request::build_with(spec, target, scope, cookies) {
+        let cookies = |path: &str| user.jar.header(self.place(path), self.clock.now().wall);
+        let request = if self.group.cookies {
+            request::build_with(spec, target, scope, cookies).map(Rc::new)
+        } else {
+            self.literals.get(spec, target, scope)
+        };
+        let request = match request {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
-        let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
         let mut meter = step.stream.as_ref().map(StreamMeter::new);
         let mut feed = |piece: &[u8], at: Instant| {
@@ -121,130 +151,171 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let wanted = Want { body: self.keeps(step), headers: true, max_body: target.http.max_body, sink };
+        let want = Want { sink, ..self.want(step) };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
-        let result = tokio::select! {
-            biased;
-            result = self.attempt(request, wanted, handed, user, &progress) => result,
-            () = tokio::time::sleep_until((handed + timeout).into()) => Err(timed_out(&progress, timeout)),
-            () = self.stop.wait_cut() => Err(self.cut_off()),
+        let User { conn, patience, jar, .. } = user;
+        let result = {
+            let attempt = pin!(self.attempt(&request, want, handed, conn, &progress));
+            match patience.wait(&self.stop, handed + timeout, attempt).await {
+                Waited::Done(result) => result,
+                Waited::TimedOut => Err(timed_out(&progress, timeout)),
+                Waited::Cut => Err(self.cut_off()),
+            }
         };
+        if let (true, Ok(answer)) = (self.group.cookies, &result) {
+            let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        }
+        let sent = Sent { request, intended, handed, progress, meter };
+        self.land(step, scope, sent, result).await
+    }
+
+    /// What a request comes to once it has ended.
+    async fn land(&self, step: &Step, scope: &Arc<Scope>, sent: Sent, result: Result<Answer, Failure>) -> Performed {
+        let Sent { request, intended, handed, progress, meter } = sent;
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
         let latency = ended.saturating_duration_since(intended);
-        let refused = match &result {
-            Err(failure) if failure.reason == dial::POLICY => Some(DropReason::Policy),
-            Err(failure) if failure.reason == dial::GENERATOR => Some(DropReason::Generator),
-            _ => None,
-        };
+        let refused = result.as_ref().err().and_then(refusal);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
-        let answered = result.as_ref().ok();
-        if let (true, Some(answer), Some((_, uri))) = (self.group.cookies, answered, &asked) {
-            let path = uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
-            user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
-        }
-        let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
+        let retry_after = match &result {
+            Ok(answer) => retry_after(step, &answer.headers, || self.clock.now().wall),
+            Err(_) => None,
+        };
         // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
         let streams = status.is_none_or(|status| status.is_success());
         let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
-        let Judged { landing, captured, body, until, custom } =
-            self.land(step, scope, result, (latency, times), streamed.as_ref()).await;
-        let wait = progress.wait.get();
+        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
+        let Judged { mut landing, captured, body, until, mut custom } = match result {
+            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
+            Err(failure) => {
+                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
+                Judged::from(Landing { class, detail: failure.detail })
+            }
+        };
+        if let Some(streamed) = &streamed {
+            streamed.land(&mut landing);
+            if landing.class.outcome != Outcome::Ok {
+                custom.clear();
+            }
+        }
+        let Wait { blocked, dial } = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
             status: status.map(|status| status.as_u16()),
             latency,
             service_time: times.service,
-            timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
+            timing: [blocked, dial.dns, dial.connect, dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
+            reconnected: progress.reconnected.get(),
             stream: streamed.map(Streamed::into_sample),
         };
+        let asked = Some(request);
         Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
     }
 
-    /// How much of a step's answers is looked at.
-    fn keeps(&self, step: &Step) -> Keep {
-        let all = step.expect.iter().any(Expect::needs_body)
-            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
+    /// What of the step's answer somebody looks at.
+    fn want(&self, step: &Step) -> Want<'static> {
+        let target = &self.scenario.target;
+        let conditions = || target.classify.iter().filter_map(|rule| rule.when.as_ref()).chain(&step.expect);
+        let until = step.until.as_ref().map(|until| &until.condition);
+        let all = target.http.gzip
+            || conditions().chain(until).any(Expect::needs_body)
             || step.capture.iter().any(capture::needs_body)
-            || self.metrics.need_body()
-            || self.scenario.target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
-        if all { Keep::All } else { Keep::Start }
-    }
-
-    /// Where the request landed, and what the custom metrics record of it.
-    async fn land(
-        &self,
-        step: &Step,
-        scope: &Arc<Scope>,
-        result: Result<Answer, Failure>,
-        (latency, times): (Duration, ExchangeTimes),
-        streamed: Option<&Streamed>,
-    ) -> Judged {
-        let answer = match result {
-            Ok(answer) => answer,
-            Err(failure) => {
-                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                return Judged::from(Landing { class, detail: failure.detail });
-            }
-        };
-        let with_figures = streamed.map(|streamed| streamed.scope(scope, times.service));
-        let mut judged = self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await;
-        if let Some(streamed) = streamed {
-            streamed.land(&mut judged.landing);
-            if judged.landing.class.outcome != Outcome::Ok {
-                judged.custom.clear();
-            }
-        }
-        judged
+            || self.metrics.need_body();
+        let headers = target.http.gzip
+            || self.group.cookies
+            || conditions().chain(until).next().is_some()
+            || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
+        let body = if all { Keep::All } else { Keep::Start };
+        Want { body, headers, max_body: target.http.max_body, sink: None }
     }
 
     async fn attempt(
         &self,
-        request: request::Outgoing,
-        want: Want<'_>,
+        request: &Outgoing,
+        mut want: Want<'_>,
         handed: Instant,
-        user: &mut User,
+        kept: &mut Option<Conn>,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
-        let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
             Transport::Fake(fake) => return fake.answer(request.request()).await,
         };
-        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
-        let lease = tokio::select! {
-            biased;
-            () = self.stop.wait_draining() => return Err(self.cut_off()),
-            lease = connector.lease(&mut user.conn, handed, &progress.wait) => lease,
+        // What is rare is boxed: every request moves the whole of what it might have to wait for.
+        let mut lease = match connector.at_hand(kept, &progress.wait) {
+            Some(lease) => lease,
+            None => Box::pin(self.lease(connector, handed, kept, progress)).await?,
         };
-        let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
-        progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
-        let answer = exchange::exchange(&mut lease.conn, &request, want)
-            .await
-            .map_err(|error| failed(error.reason, error.detail, error.status))?;
-        connector.give_back(lease, &mut user.conn);
-        Ok(answer)
+        loop {
+            let reused = lease.conn.is_reused();
+            progress.conn.replace(Some((lease.conn.meter(), reused)));
+            let http = &self.scenario.target.http;
+            let exchanged = match http.first_byte_timeout {
+                None => exchange::exchange(&mut lease.conn, request, want.again()).await,
+                Some(limit) => {
+                    let meter = lease.conn.meter();
+                    tokio::select! {
+                        biased;
+                        answer = exchange::exchange(&mut lease.conn, request, want.again()) => answer,
+                        () = no_first_byte(limit, &meter) => return Err(late_first_byte(limit)),
+                    }
+                }
+            };
+            match exchanged {
+                Ok(answer) => {
+                    connector.give_back(lease, kept);
+                    return if http.gzip { Ok(gzip::decode(answer, http.max_body)?) } else { Ok(answer) };
+                }
+                Err(error) if reused && error.may_repeat(request.method()) => {
+                    progress.reconnected.set(true);
+                    lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// A large body is judged beside the run's thread: parsing it would make everybody else late.
-    async fn judge(
+    async fn lease(
+        &self,
+        connector: &Connector,
+        handed: Instant,
+        kept: &mut Option<Conn>,
+        progress: &Progress,
+    ) -> Result<Lease, Failure> {
+        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
+        tokio::select! {
+            biased;
+            () = self.stop.wait_draining() => Err(self.cut_off()),
+            lease = connector.lease(kept, handed, &progress.wait) => lease.map_err(Failure::from),
+        }
+    }
+
+    pub(super) async fn judge(
         &self,
         step: &Step,
         scope: &Arc<Scope>,
-        full: Answer,
+        answer: Answer,
         latency: Duration,
         times: ExchangeTimes,
     ) -> Judged {
         let times = (latency, times.service.unwrap_or_default());
-        let rules = &self.scenario.target.classify;
-        if full.body.len() <= INLINE_BODY {
-            return answer::judge(step, rules, scope, full, times, &self.redactor, &self.metrics);
+        if answer.body.len() <= INLINE_BODY {
+            let rules = &self.scenario.target.classify;
+            answer::judge(step, rules, scope, answer, times, &self.redactor, &self.metrics)
+        } else {
+            Box::pin(self.judge_aside(step, scope, answer, times)).await
         }
-        let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
+    }
+
+    /// A large body is judged beside the run's thread: parsing it would make everybody else late.
+    async fn judge_aside(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
+        let rules = self.scenario.target.classify.clone();
+        let (step, scope, redactor) = (step.clone(), scope.clone(), self.redactor.clone());
         let metrics = self.metrics.clone();
         let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor, &metrics);
         match tokio::task::spawn_blocking(judged).await {
@@ -253,7 +324,7 @@ impl Shared {
         }
     }
 
-    fn cut_off(&self) -> Failure {
+    pub(super) fn cut_off(&self) -> Failure {
         if self.stop.interrupts() {
             let detail = "cut when the run was stopped".to_owned();
             return Failure { outcome: Outcome::Interrupted, reason: "", detail, status: None };
@@ -281,12 +352,14 @@ impl Shared {
     fn line(&self, step: &Step, done: &Performed) -> String {
         let base = &self.scenario.target.base;
         match &done.asked {
-            Some((method, uri)) => {
-                format!("{method} {}://{}{uri}", if base.https { "https" } else { "http" }, base.authority())
+            Some(request) => {
+                let scheme = if base.https { "https" } else { "http" };
+                format!("{} {scheme}://{}{}", request.method(), base.authority(), request.uri())
             }
-            None => {
-                step.http().map_or_else(String::new, |spec| format!("{} {base}{}", spec.method, spec.path.source()))
-            }
+            None => match &step.action {
+                Action::Http(spec) => format!("{} {base}{}", spec.method, spec.path.source()),
+                Action::Probe(spec) => spec.to_string(),
+            },
         }
     }
 
@@ -305,15 +378,47 @@ impl Shared {
     }
 }
 
+/// Ends when no byte has come within the limit.
+async fn no_first_byte(limit: Duration, meter: &Meter) {
+    tokio::time::sleep(limit).await;
+    if meter.first_read().is_some() {
+        std::future::pending().await
+    }
+}
+
+fn late_first_byte(limit: Duration) -> Failure {
+    let detail = format!("no first byte of the answer within {limit:?}");
+    Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
+}
+
+/// Why nothing was sent, if nothing was.
+pub(super) fn refusal(failure: &Failure) -> Option<DropReason> {
+    match failure.reason {
+        dial::POLICY => Some(DropReason::Policy),
+        dial::GENERATOR => Some(DropReason::Generator),
+        _ => None,
+    }
+}
+
 /// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
 pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
     let now = clock::mono();
     let latency = now.saturating_duration_since(intended);
-    let (timing, bytes) = ([None; 6], (0, 0));
+    let sample = Sample {
+        class: class.clone(),
+        status: None,
+        latency,
+        service_time: None,
+        timing: [None; 6],
+        bytes: (0, 0),
+        reused: None,
+        reconnected: false,
+        stream: None,
+    };
     Performed {
-        landing: Landing { class: class.clone(), detail },
-        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None, stream: None },
+        landing: Landing { class, detail },
+        sample,
         refused: None,
         handed: now,
         ended: now,

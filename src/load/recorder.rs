@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,9 @@ use crate::{
 /// Series of one run; what comes after that many is counted under the step alone, labelled `overflow`.
 pub const MAX_SERIES: usize = 1000;
 
+/// Look-ups that are remembered.
+const RECENT: usize = 16;
+
 /// The counts of one run since they were last taken.
 #[derive(Debug, Default)]
 pub struct Recorder {
@@ -31,6 +35,8 @@ pub struct Recorder {
     window: Cell<(Option<Instant>, Option<Instant>)>,
     keys: RefCell<Vec<SeriesKey>>,
     ids: RefCell<HashMap<SeriesKey, SeriesId>>,
+    /// The latest look-ups, found by the places of name and labels without reading either.
+    recent: RefCell<Vec<(SeriesKey, SeriesId)>>,
     first_failure: RefCell<Option<FailureSample>>,
     active: Cell<u64>,
     throttled: Cell<u64>,
@@ -113,6 +119,20 @@ impl Recorder {
 
     /// The series of a step with these labels.
     pub fn series(&self, step: &Name, labels: &Labels) -> SeriesId {
+        let same = |key: &SeriesKey| Arc::ptr_eq(&key.step, step) && key.labels.is_same(labels);
+        if let Some((_, id)) = self.recent.borrow().iter().find(|(key, _)| same(key)) {
+            return *id;
+        }
+        let id = self.look_up(step, labels);
+        let mut recent = self.recent.borrow_mut();
+        if recent.len() == RECENT {
+            recent.remove(0);
+        }
+        recent.push((SeriesKey { step: step.clone(), labels: labels.clone() }, id));
+        id
+    }
+
+    fn look_up(&self, step: &Name, labels: &Labels) -> SeriesId {
         let key = SeriesKey { step: step.clone(), labels: labels.clone() };
         let mut ids = self.ids.borrow_mut();
         if let Some(id) = ids.get(&key) {

@@ -13,7 +13,9 @@ use super::{
     flow::{Left, Tally, Walk},
     gate::Gate,
     metrics::Metrics,
+    patience::Patience,
     perform::Transport,
+    probing::Probers,
     recorder::{IterationEnd, Recorder},
     stop::Stop,
 };
@@ -21,6 +23,7 @@ use crate::{
     http::{
         conn::Conn,
         cookies::Jar,
+        request::Literals,
         scope::{Draws, Prepared, Scope},
     },
     model::{
@@ -44,6 +47,10 @@ pub struct Shared {
     pub constants: Prepared,
     /// How requests leave.
     pub transport: Transport,
+    /// Those that are the same every time.
+    pub literals: Literals,
+    /// What does the steps that are no HTTP requests.
+    pub probers: Rc<Probers>,
     /// Below which nothing leaves.
     pub gate: Arc<Gate>,
     /// Where measurements go.
@@ -84,6 +91,8 @@ pub enum Model {
 pub struct User {
     /// The user's connection, where each has one of its own.
     pub conn: Option<Conn>,
+    /// For its requests.
+    pub patience: Patience,
     /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
     /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,
@@ -148,6 +157,9 @@ impl Shared {
             group,
             constants: self.constants.clone(),
             transport: self.transport.clone(),
+            // A part may have steps of its own.
+            literals: Literals::default(),
+            probers: self.probers.clone(),
             gate: self.gate.clone(),
             recorder: self.recorder.clone(),
             stop,

@@ -424,6 +424,8 @@ const KEYS: &[&str] = &[
     "generator",
     "hooks",
     "limit",
+    "elapsed_s",
+    "environment",
     "recovery_s",
     "search",
     "plan",
@@ -450,7 +452,7 @@ async fn json_on_standard_output_is_json_alone() {
     let mut timings = keys(&run["timing_s"]);
     timings.sort_unstable();
     assert_eq!(timings, ["blocked", "connect", "dns", "tls", "transfer", "ttfb"]);
-    assert_eq!(keys(&run["steps"]["hello"]), ["sent", "outcomes", "latency_s"]);
+    assert_eq!(keys(&run["steps"]["hello"]), ["sent", "outcomes", "latency_s", "iterations", "iteration_s"]);
     assert_eq!(keys(&run["generator"])[..4], ["valid", "cpu_ratio", "rss_bytes", "open_fds"]);
     let threshold = keys(&run["thresholds"][0]);
     assert_eq!(threshold[..8], ["expr", "name", "value", "limit", "unit", "margin_ratio", "result", "severity"]);

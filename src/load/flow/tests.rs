@@ -78,7 +78,9 @@ impl Bench {
         let shared = Shared {
             group: scenario.groups[0].clone(),
             constants: scenario.constants.clone().into(),
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(Rc::new(fake)),
+            probers: Rc::default(),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),

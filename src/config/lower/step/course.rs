@@ -191,7 +191,13 @@ impl Lower<'_> {
         }
     }
 
-    pub(super) fn tags(&mut self, written: &Written<'_>, scope: Scope<'_>) -> Vec<(Name, Template)> {
+    /// The labels of a step's series: its `tags:`, and `turn` where its loop counts turns.
+    pub(super) fn tags(
+        &mut self,
+        written: &Written<'_>,
+        scope: Scope<'_>,
+        repeat: Option<&Loop>,
+    ) -> Vec<(Name, Template)> {
         const OTHERS: [&str; 7] = ["step", "status", "outcome", "reason", "timing", "scenario", "overflow"];
         let mut tags: Vec<(Name, Template)> = Vec::new();
         for (fields, at) in written.both("tags", |step| step.tags.as_ref()) {
@@ -217,6 +223,9 @@ impl Lower<'_> {
                     "leave some out",
                 );
             }
+        }
+        if repeat.is_some_and(|repeat| &*repeat.name == "turn") {
+            tags.push(("turn".into(), self.template(written.step.1, "${turn}", Escape::None, scope)));
         }
         tags
     }
