@@ -382,7 +382,7 @@ impl Shared {
 async fn no_first_byte(limit: Duration, meter: &Meter) {
     tokio::time::sleep(limit).await;
     if meter.first_read().is_some() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -76,7 +76,7 @@ impl Shared {
         let latency = ended.saturating_duration_since(intended);
         let refused = result.as_ref().err().and_then(refusal);
         let status = result.as_ref().ok().and_then(|reply| reply.status);
-        let Judged { landing, captured, body, until, recorded } = match result {
+        let Judged { landing, captured, body, until, custom } = match result {
             Ok(reply) => self.judge(step, scope, answer(reply), latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
@@ -96,7 +96,7 @@ impl Shared {
             stream: None,
         };
         let (asked, retry_after) = (None, None);
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
     }
 
     async fn ask(&self, spec: &Arc<ProbeSpec>, scope: &Arc<Scope>, progress: &Progress) -> Result<Reply, Failure> {
