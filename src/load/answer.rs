@@ -35,13 +35,13 @@ pub struct Judged {
     /// Whether the step's `until` holds, or why not.
     pub until: Option<Result<(), String>>,
     /// What the custom metrics record of it, each by its place among them.
-    pub recorded: Vec<(usize, f64)>,
+    pub custom: Vec<(usize, f64)>,
 }
 
 impl From<Landing> for Judged {
     /// Where there was no answer.
     fn from(landing: Landing) -> Self {
-        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None, recorded: Vec::new() }
+        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None, custom: Vec::new() }
     }
 }
 
@@ -87,8 +87,8 @@ pub fn judge(
         }
     }
     let ok = landing.class.outcome == Outcome::Ok;
-    let recorded = if ok && !metrics.is_empty() { metrics.of_answer(&view, &captured) } else { Vec::new() };
-    Judged { landing, captured, body: answer.body, until, recorded }
+    let custom = if ok && !metrics.is_empty() { metrics.of_answer(&view, &captured) } else { Vec::new() };
+    Judged { landing, captured, body: answer.body, until, custom }
 }
 
 fn view<'a>(

@@ -148,8 +148,8 @@ impl Shared {
         let tagged = (!step.tags.is_empty()).then(|| tagged(step, walk));
         let labels = tagged.as_ref().unwrap_or(walk.labels);
         let series = self.recorder.series(&step.name, labels);
-        if !done.recorded.is_empty() {
-            self.recorder.custom(&self.scenario.metrics, &done.recorded, (&step.name, labels), intended);
+        if !done.custom.is_empty() {
+            self.recorder.custom(&self.scenario.metrics, &done.custom, (&step.name, labels), intended);
         }
         self.recorder.sample(series, &done.sample, intended, done.handed.saturating_duration_since(intended));
         let outcome = done.landing.class.outcome;

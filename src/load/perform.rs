@@ -78,7 +78,7 @@ pub struct Performed {
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
     /// What the custom metrics record of it, each by its place among them.
-    pub recorded: Vec<(usize, f64)>,
+    pub custom: Vec<(usize, f64)>,
 }
 
 impl Performed {
@@ -188,7 +188,7 @@ impl Shared {
         let streams = status.is_none_or(|status| status.is_success());
         let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
         let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
-        let Judged { mut landing, captured, body, until, mut recorded } = match result {
+        let Judged { mut landing, captured, body, until, mut custom } = match result {
             Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
@@ -198,7 +198,7 @@ impl Shared {
         if let Some(streamed) = &streamed {
             streamed.land(&mut landing);
             if landing.class.outcome != Outcome::Ok {
-                recorded.clear();
+                custom.clear();
             }
         }
         let Wait { blocked, dial } = progress.wait.get();
@@ -214,7 +214,7 @@ impl Shared {
             stream: streamed.map(Streamed::into_sample),
         };
         let asked = Some(request);
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
     }
 
     /// What of the step's answer somebody looks at.
@@ -427,7 +427,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
-        recorded: Vec::new(),
+        custom: Vec::new(),
     }
 }
 
