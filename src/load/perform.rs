@@ -222,7 +222,11 @@ impl Shared {
         let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
-            Transport::Fake(fake) => return fake.answer(request.request()).await,
+            Transport::Fake(fake) => {
+                let answer = fake.answer(request.request()).await?;
+                want.sink.into_iter().for_each(|sink| sink(&answer.body, answer.ended));
+                return Ok(answer);
+            }
         };
         // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
         let lease = tokio::select! {
