@@ -5,6 +5,7 @@ mod check;
 mod control;
 mod daemon;
 mod demo;
+mod explain;
 mod hit;
 mod init;
 mod notify;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Daemon(args) => daemon::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Explain(args) => explain::main(&args),
         Command::Hit(args) => hit::main(&args),
         Command::Init(args) => init::main(&args),
         Command::Check(args) => check::check(&args),

@@ -5,15 +5,18 @@
 
 mod admit;
 pub mod answer;
-mod custom;
 pub mod executor;
 pub mod fake;
 pub mod feeds;
 mod flow;
+pub mod forecast;
 pub mod gate;
+pub mod host;
 pub mod judging;
 mod life;
+pub mod metrics;
 pub mod pacer;
+pub mod patience;
 pub mod perform;
 pub mod plan;
 pub mod poller;
@@ -26,4 +29,4 @@ mod streamed;
 pub mod user;
 
 #[cfg(test)]
-mod testing;
+mod tests;

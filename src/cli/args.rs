@@ -31,6 +31,8 @@ pub(super) enum Command {
     Hit(HitArgs),
     /// Write a plimsoll.yaml to begin with: a health probe, a small load, and mail when something is wrong.
     Init(InitArgs),
+    /// Show what a scenario will do before anything is sent: its timeline, its sums, and whether this machine can carry it.
+    Explain(ExplainArgs),
     /// Run scenarios now and print what they came to.
     Run(RunArgs),
     /// Run all scenarios on their schedules, serve the page, send the mails. For months.
@@ -168,6 +170,26 @@ pub(super) struct PauseArgs {
     pub(super) reason: String,
     #[command(flatten)]
     pub(super) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The scenario.
+    #[arg(required_unless_present_any = ["all", "select"], conflicts_with_all = ["all", "select"])]
+    pub(super) scenario: Option<String>,
+    /// All scenarios.
+    #[arg(long, conflicts_with = "select")]
+    pub(super) all: bool,
+    /// The scenarios whose labels fit.
+    #[arg(long, value_name = "LABELS")]
+    pub(super) select: Option<String>,
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+    /// As JSON: an array, one object for each scenario.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) overrides: OverrideArgs,
 }
 
 #[derive(Debug, Args)]

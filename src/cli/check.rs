@@ -8,7 +8,7 @@ use crate::{
     config::{self, Loaded, Options, Overrides},
     load::plan::{grace, outline},
     model::{
-        scenario::Scenario,
+        scenario::{LoopOver, Reaction, Scenario, Step},
         units::{Unit, human, human_seconds},
     },
 };
@@ -67,6 +67,21 @@ fn span(time: Duration) -> String {
     }
 }
 
+/// Requests that a step sends at most in an iteration, but for the polls of an `until`; `None` where answers decide.
+fn most_requests(step: &Step) -> Option<u64> {
+    let rounds = match step.repeat.as_ref().map(|repeat| &repeat.over) {
+        None => 1,
+        Some(LoopOver::Values(values)) => values.len() as u64,
+        Some(LoopOver::Times(_, most)) => u64::from(*most),
+        Some(LoopOver::Variable(_)) => return None,
+    };
+    let tries = [&step.on_rejected, &step.on_failed].map(|reaction| match reaction {
+        Reaction::Retry(retry) => u64::from(retry.max),
+        Reaction::Stop | Reaction::Continue => 0,
+    });
+    Some(rounds.saturating_mul(tries[0].max(tries[1]).saturating_add(1)))
+}
+
 fn describe(scenario: &Scenario) -> String {
     let mut text = String::new();
     let plan = outline(scenario);
@@ -84,8 +99,8 @@ fn describe(scenario: &Scenario) -> String {
         Some(iterations) => several(iterations, "iteration"),
         None => "iterations as fast as the target answers".to_owned(),
     };
-    let requests = plan.iterations.map(|iterations| iterations.saturating_mul(scenario.steps().count() as u64));
-    match requests {
+    let each: Option<u64> = scenario.steps().map(most_requests).sum();
+    match plan.iterations.zip(each).map(|(iterations, each)| iterations.saturating_mul(each)) {
         Some(0 | 1) => {}
         Some(requests) => {
             let _ = write!(load, ", at most {requests} requests, {} at once", plan.concurrency);

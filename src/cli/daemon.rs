@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{args::DaemonArgs, check, exit};
+use super::{args::DaemonArgs, check, exit, run};
 use crate::{config::Overrides, daemon::shell::Daemon, model::clock::SystemClock, store::StoreError, telemetry::log};
 
 /// Runs until SIGTERM or SIGINT.
@@ -16,6 +16,9 @@ pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
     };
     if let Err(why) = log::init(args.log_format) {
         say!("error: {why}");
+        return Ok(exit::CONFIG);
+    }
+    if run::refuse_for_good(&loaded) {
         return Ok(exit::CONFIG);
     }
     // Two workers: one for the control loop, one for what it spawns.

@@ -42,6 +42,9 @@ pub(super) fn main(args: &HitArgs) -> anyhow::Result<u8> {
         return Ok(exit::CONFIG);
     }
     let scenario = loaded.settings.scenarios[0].clone();
+    if let Some(code) = run::refuse(&loaded, &loaded.settings.scenarios) {
+        return Ok(code);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = runtime.block_on(send(args, &loaded, &scenario))?;
     let to_stdout = args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");

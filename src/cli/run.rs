@@ -19,6 +19,7 @@ use crate::{
     judge::{self, History},
     load::{
         gate::Gate,
+        host::{self, Shortage},
         plan,
         run::{self, RunEvent, RunHandle, RunRequest},
     },
@@ -41,7 +42,7 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    let chosen = match choose(args, &loaded.settings.scenarios) {
+    let chosen = match choose(args.scenario.as_deref(), args.select.as_deref(), &loaded.settings.scenarios) {
         Ok(chosen) => chosen,
         Err(sentence) => {
             say!("error: {sentence}");
@@ -52,6 +53,9 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
         say!("error: all load is paused: {reason}");
         say!("help: `plimsoll resume` releases it");
         return Ok(exit::CONFIG);
+    }
+    if let Some(code) = refuse(&loaded, &chosen) {
+        return Ok(code);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = open_history(&loaded, args.quiet);
@@ -65,6 +69,41 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
     Ok(runs.iter().map(|run| run.verdict).max_by_key(|verdict| weight(*verdict)).map_or(0, judge::exit_code))
 }
 
+/// Raises the limit of open files, and says what this machine cannot carry all the same.
+pub(super) fn refuse(loaded: &Loaded, chosen: &[Arc<Scenario>]) -> Option<u8> {
+    let short = shortages(loaded, chosen);
+    for (name, shortage) in &short {
+        say_shortage(name, shortage);
+    }
+    (!short.is_empty()).then_some(exit::CONFIG)
+}
+
+/// The same for a daemon, which starts where the memory is only short for now.
+pub(super) fn refuse_for_good(loaded: &Loaded) -> bool {
+    let short = shortages(loaded, &loaded.settings.scenarios);
+    for (name, shortage) in &short {
+        say_shortage(name, shortage);
+    }
+    short.iter().any(|(_, shortage)| !shortage.passing)
+}
+
+fn shortages(loaded: &Loaded, chosen: &[Arc<Scenario>]) -> Vec<(Name, Shortage)> {
+    if let Err(error) = host::raise_files() {
+        say!("note: the limit of open files stays as it is: {error}");
+    }
+    let of = |scenario: &Arc<Scenario>| {
+        let short = host::shortages_of(scenario, &loaded.settings.policy);
+        short.into_iter().map(|shortage| (scenario.name.clone(), shortage)).collect::<Vec<_>>()
+    };
+    chosen.iter().flat_map(of).collect()
+}
+
+/// What is short, and what to do.
+pub(super) fn say_shortage(scenario: &str, shortage: &Shortage) {
+    say!("error: this machine cannot carry {scenario}: {}", shortage.what);
+    say!("help: {}", shortage.help);
+}
+
 /// Of several runs, the exit code is that of the worst.
 fn weight(verdict: Verdict) -> u8 {
     match verdict {
@@ -76,9 +115,14 @@ fn weight(verdict: Verdict) -> u8 {
     }
 }
 
-fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, String> {
-    if let Some(name) = &args.scenario {
-        let found = all.iter().find(|scenario| *scenario.name == **name).cloned();
+/// The scenarios that the command line names: one, those whose labels fit, or all. The error is a sentence.
+pub(super) fn choose(
+    scenario: Option<&str>,
+    select: Option<&str>,
+    all: &[Arc<Scenario>],
+) -> Result<Vec<Arc<Scenario>>, String> {
+    if let Some(name) = scenario {
+        let found = all.iter().find(|scenario| *scenario.name == *name).cloned();
         let known = || all.iter().map(|scenario| &*scenario.name).collect::<Vec<_>>();
         return found.map(|scenario| vec![scenario]).ok_or_else(|| {
             let near = judge::suggest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
@@ -86,7 +130,7 @@ fn choose(args: &RunArgs, all: &[Arc<Scenario>]) -> Result<Vec<Arc<Scenario>>, S
             format!("there is no scenario `{name}`{near}{end} There are: {}", known().join(", "))
         });
     }
-    let Some(text) = &args.select else { return Ok(all.to_vec()) };
+    let Some(text) = select else { return Ok(all.to_vec()) };
     let wanted = select::parse(text)?;
     let chosen: Vec<_> = all.iter().filter(|scenario| wanted.holds(&scenario.labels)).cloned().collect();
     if chosen.is_empty() {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     diagnostic::Problems,
-    hints, mask,
+    hints, lower, mask,
     source::{Sources, Span},
     tree::{Entry, Node, Seg, Value},
 };
@@ -134,7 +134,7 @@ impl<'a> Checker<'a> {
         let mut out = Map::new();
         for entry in entries {
             let Some(schema) = properties.get(&entry.key) else {
-                self.unknown(entry, def, properties);
+                self.unknown(entry, entries, def, properties);
                 continue;
             };
             let inner = Self::place(entry, def, place.secret);
@@ -218,12 +218,20 @@ impl<'a> Checker<'a> {
         Some(Json::Array(out))
     }
 
-    fn unknown(&mut self, entry: &Entry, def: &str, properties: &Map<String, Json>) {
+    fn unknown(&mut self, entry: &Entry, siblings: &[Entry], def: &str, properties: &Map<String, Json>) {
         let key = &entry.key;
         if key == "<<" {
             return;
         }
-        let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let mut known: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let mut whole = capital(hints::phrase(def));
+        // Of a load only the keys of its executor are of use.
+        let executor = siblings.iter().find(|entry| def == "Load" && entry.key == "executor");
+        let executor = executor.map(|entry| node_text(&entry.node)).unwrap_or_default();
+        if let Some(keys) = lower::keys_of(executor) {
+            known = keys;
+            executor.clone_into(&mut whole);
+        }
         let near = hints::nearest(key, known.iter().copied());
         let (message, help) = if hints::not_built(def, key) {
             let help = match hints::foreign(def, key) {
@@ -235,7 +243,7 @@ impl<'a> Checker<'a> {
             let help = match (hints::foreign(def, key), near) {
                 (Some(help), _) => help.to_owned(),
                 (None, Some(near)) => format!("did you mean `{near}`?"),
-                (None, None) => format!("{} has {}", capital(hints::phrase(def)), known.join(", ")),
+                (None, None) => format!("{whole} has {}", known.join(", ")),
             };
             (format!("unknown key `{key}` in {}", hints::phrase(def)), help)
         };

@@ -117,9 +117,22 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         "num_users" | "userCount" | "VUs" | "vu" | "virtual_users" | "concurrency" if load => {
             "write `vus: 10` with `executor: constant-vus`, or `users: 1000` with `executor: users`"
         }
-        "vus" | "iterations" | "rate" | "executor" | "arrivals" | "spawn_rate" | "hold_for" if def == "Scenario" => {
+        "spawn_rate" | "hold_for" | "ramp_down" if def == "Scenario" => {
+            "it belongs under `load:`, such as `load: {executor: users, users: 1000, spawn_rate: 10/s, hold_for: 5m}`"
+        }
+        "vus" | "iterations" | "rate" | "executor" | "arrivals" | "duration"
+            if ["Scenario", "Phase", "UserGroup"].contains(&def) =>
+        {
             "it belongs under `load:`, such as `load: {executor: constant-vus, vus: 10, duration: 5m}`"
         }
+        "count" | "times" | "bursts" if def == "Load" => "write `repeat: 10`: how many bursts there are",
+        "interval" | "gap" if def == "Load" => {
+            "write `every: 10s` from start to start, or `pause: 10s` from end to start"
+        }
+        "from" | "min" if def == "Load" => "write `start: 5/s` with `executor: search`",
+        "to" if def == "Load" => "write `max: 2000/s` with `executor: search`",
+        "levels" if def == "Load" => "write `vus: [1, 5, 10]` with `executor: stepped-vus`",
+        "steps" | "tasks" | "think" if def == "Load" => "it belongs beside `load:`, not under it",
         "arrivalRate" | "arrival_rate" | "rps" | "qps" | "constantUsersPerSec" | "requests_per_second" => {
             "write `rate: 10/s` with `executor: constant-arrival-rate`"
         }
@@ -217,6 +230,18 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "insecure" | "insecureSkipTLSVerify" | "verify" => {
             "certificates are always verified: write `tls: {ca: ca.pem}` for one of your own"
         }
+        _ => return None,
+    })
+}
+
+/// What a variable of another tool is called here.
+pub(crate) fn foreign_variable(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "__VU" | "user_id" | "userId" => "vu",
+        "__ITER" | "loopCount" => "iteration",
+        "guid" => "uuid",
+        "timestamp" => "now",
+        "testId" | "test_id" => "run_id",
         _ => return None,
     })
 }

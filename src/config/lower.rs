@@ -18,7 +18,7 @@ mod step;
 mod target;
 mod threshold;
 
-pub(crate) use self::{constants::reason, scenario::digest};
+pub(crate) use self::{constants::reason, load::keys_of, scenario::digest};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -312,6 +312,9 @@ impl<'a> Lower<'a> {
         }
         all.extend(["vars", "secret", "env", "data"]);
         let help = match hints::nearest(root, all.iter().copied()) {
+            _ if hints::foreign_variable(root).is_some() => {
+                format!("write `${{{}}}`", hints::foreign_variable(root).unwrap_or_default())
+            }
             _ if self.elsewhere.iter().any(|name| name == root) => {
                 format!("another task captures it: write `needs: {root}` in this one, so that users without it wait")
             }

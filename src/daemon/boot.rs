@@ -93,7 +93,8 @@ async fn history_of(store: &Store, scenario: &Scenario) -> anyhow::Result<Histor
     Ok(History { previous, good, ..report::history(scenario) })
 }
 
-fn metric_facts(scenario: &Scenario, schedule: &str) -> ScenarioFacts {
+/// What `/metrics` shows of a scenario.
+pub fn metric_facts(scenario: &Scenario, schedule: &str) -> ScenarioFacts {
     ScenarioFacts {
         name: scenario.name.clone(),
         target: scenario.target.name.clone(),

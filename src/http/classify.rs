@@ -29,7 +29,7 @@ pub fn classify(step: &Step, rules: &[ClassifyRule], view: &ResponseView<'_>) ->
     let status = StatusCode::from_u16(view.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let by_status = step.expect.iter().any(|expect| expect.asks_for(view.status));
     let (outcome, reason) = if step_ok(step, status) {
-        (Outcome::Ok, "".into())
+        (Outcome::Ok, Name::default())
     } else if let Some(rule) = rules.iter().find(|rule| matches(rule, status, view)) {
         (rule.outcome, reason(rule, status, view))
     } else {
@@ -41,7 +41,7 @@ pub fn classify(step: &Step, rules: &[ClassifyRule], view: &ResponseView<'_>) ->
         return Landing { class: Classified { outcome, reason }, detail: in_words(status, view) };
     }
     match step.expect.iter().find_map(|expect| expect.eval(view).err()) {
-        None => Landing { class: Classified { outcome: Outcome::Ok, reason: "".into() }, detail: String::new() },
+        None => Landing { class: Classified { outcome: Outcome::Ok, reason: Name::default() }, detail: String::new() },
         Some(why) => {
             Landing { class: Classified { outcome: Outcome::Failed, reason: fail::EXPECT.into() }, detail: why }
         }
@@ -67,7 +67,7 @@ fn by_default(status: StatusCode, view: &ResponseView<'_>) -> (Outcome, Name) {
     if status == StatusCode::TOO_MANY_REQUESTS || unavailable_for_now {
         (Outcome::Rejected, status_name(status))
     } else if status.is_success() {
-        (Outcome::Ok, "".into())
+        (Outcome::Ok, Name::default())
     } else {
         (Outcome::Failed, fail::STATUS.into())
     }

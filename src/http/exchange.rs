@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 
 use super::{conn::Conn, request::Outgoing, stream::Meter};
@@ -29,6 +29,14 @@ pub struct Want<'a> {
     pub max_body: u64,
     /// Sees the body as it comes.
     pub sink: Option<Sink<'a>>,
+}
+
+impl Want<'_> {
+    /// The same, for another try.
+    pub fn again(&mut self) -> Want<'_> {
+        let sink = self.sink.as_mut().map(|sink| &mut **sink as Sink<'_>);
+        Want { body: self.body, headers: self.headers, max_body: self.max_body, sink }
+    }
 }
 
 impl std::fmt::Debug for Want<'_> {
@@ -61,9 +69,31 @@ pub struct ExchangeError {
     pub detail: String,
     /// The status, if the head of an answer came.
     pub status: Option<StatusCode>,
-    /// Nothing of an answer came, and the connection was closed in good order (not reset), or nothing of the request
-    /// had left: on a kept connection that may be no fault at all, but the peer's time-out crossing our request.
-    pub closed: bool,
+    /// How far the request came, where nothing of an answer did.
+    pub unanswered: Option<Unanswered>,
+}
+
+/// How a connection ended before any byte of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Nothing of the request had left.
+    Unsent,
+    /// In good order, without a reset.
+    Closed,
+}
+
+impl ExchangeError {
+    /// Whether a request of this kind may be sent once more over a new connection, had this one carried others before.
+    /// Then what looks like a fault may be the target's time-out of an idle connection that crossed our request. Whoever
+    /// closes an idle connection says goodbye and does not reset; and a request that may have been read is repeated only
+    /// if doing it twice is doing it once.
+    pub fn may_repeat(&self, method: &Method) -> bool {
+        match self.unanswered {
+            None => false,
+            Some(Unanswered::Unsent) => true,
+            Some(Unanswered::Closed) => method.is_idempotent(),
+        }
+    }
 }
 
 /// The times of one exchange; what did not happen is `None`.
@@ -80,8 +110,12 @@ pub struct ExchangeTimes {
 }
 
 /// Sends `request` and reads the whole answer. The caller bounds the time; a connection that was cut must be dropped.
-pub async fn exchange(conn: &mut Conn, request: &Outgoing, want: Want<'_>) -> Result<Answer, ExchangeError> {
-    conn.exchange(request, want).await
+pub fn exchange<'a>(
+    conn: &'a mut Conn,
+    request: &'a Outgoing,
+    want: Want<'a>,
+) -> impl Future<Output = Result<Answer, ExchangeError>> + 'a {
+    conn.exchange(request, want)
 }
 
 /// The times of the exchange that `meter` saw, which ended at `end`.

@@ -25,7 +25,7 @@ use self::{
     head::{Asked, Fault, Framing, Head},
 };
 use super::{
-    exchange::{Answer, ExchangeError, Keep, Want},
+    exchange::{Answer, ExchangeError, Keep, Unanswered, Want},
     request::Outgoing,
     stream::Metered,
 };
@@ -197,7 +197,8 @@ impl<'a, 'sink> Work<'a, 'sink> {
                 let nothing = self.stream.meter().bytes().1 == 0;
                 let when = if nothing { "any byte of the answer" } else { "the end of the answer" };
                 let detail = format!("the target closed the connection before {when}");
-                Err(ExchangeError { closed: nothing, ..self.error(fail::RESET, detail) })
+                let unanswered = nothing.then_some(Unanswered::Closed);
+                Err(ExchangeError { unanswered, ..self.error(fail::RESET, detail) })
             }
             Err(fault) => Err(self.malformed(fault)),
         }
@@ -209,7 +210,8 @@ impl<'a, 'sink> Work<'a, 'sink> {
         let detail = format!("the connection broke before {when}: {error}");
         // A TLS 1.3 server refuses a client's certificate only after the handshake.
         let reason = if error.kind() == io::ErrorKind::InvalidData { fail::TLS } else { fail::RESET };
-        ExchangeError { closed: written == 0, ..self.error(reason, detail) }
+        let unanswered = (written == 0).then_some(Unanswered::Unsent);
+        ExchangeError { unanswered, ..self.error(reason, detail) }
     }
 
     fn malformed(&self, fault: Fault) -> ExchangeError {
@@ -221,7 +223,7 @@ impl<'a, 'sink> Work<'a, 'sink> {
     }
 
     fn error(&self, reason: &'static str, detail: String) -> ExchangeError {
-        ExchangeError { reason, detail, status: self.head.as_ref().map(|head| head.status), closed: false }
+        ExchangeError { reason, detail, status: self.head.as_ref().map(|head| head.status), unanswered: None }
     }
 }
 

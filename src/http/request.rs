@@ -1,6 +1,6 @@
 //! A step's request, filled in for one iteration (pure).
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{cell::RefCell, fmt::Write as _, rc::Rc, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::{auth, h1::encode, scope::Scope};
 use crate::model::{
     scenario::{BodySpec, Part, PartData, RequestSpec, Target},
-    template::{Template, percent_encode},
+    template::{JsonTemplate, Template, percent_encode},
 };
 
 /// Sent with every request that names no other.
@@ -59,6 +59,49 @@ impl Outgoing {
         let body: &[u8] = self.request.body();
         [&self.wire, if body.len() <= COPIED_BODY { &[] } else { body }]
     }
+}
+
+/// The requests that are the same every time, put together once.
+#[derive(Debug, Default)]
+pub struct Literals(RefCell<Vec<Known>>);
+
+/// Where a spec lies, and its request if nothing in it depends on a variable.
+type Known = (*const RequestSpec, Option<Rc<Outgoing>>);
+
+impl Literals {
+    /// What [`build`] makes, or made before. `spec` is known by its place, so it and `target` must be those of one
+    /// scenario, which stays where it is.
+    pub fn get(&self, spec: &RequestSpec, target: &Target, scope: &Arc<Scope>) -> Result<Rc<Outgoing>, String> {
+        let place = std::ptr::from_ref(spec);
+        let mut known = self.0.borrow_mut();
+        match known.iter().find(|(known, _)| *known == place) {
+            Some((_, Some(request))) => Ok(request.clone()),
+            Some((_, None)) => build(spec, target, scope).map(Rc::new),
+            None => {
+                let request = Rc::new(build(spec, target, scope)?);
+                known.push((place, is_literal(spec, target).then(|| request.clone())));
+                Ok(request)
+            }
+        }
+    }
+}
+
+/// Whether nothing in it depends on a variable.
+fn is_literal(spec: &RequestSpec, target: &Target) -> bool {
+    let literal = |template: &Template| template.as_literal().is_some();
+    let body = match &spec.body {
+        BodySpec::None | BodySpec::Raw(_) => true,
+        BodySpec::Text(template) => literal(template),
+        BodySpec::Json(template) => matches!(template, JsonTemplate::Fixed(..)),
+        BodySpec::Form(fields) => fields.iter().all(|(_, template)| literal(template)),
+        // Its boundary is a new one each time.
+        BodySpec::Multipart(_) => false,
+    };
+    let auth = spec.auth.is_some() || target.auth.is_some();
+    !auth
+        && body
+        && literal(&spec.path)
+        && target.headers.iter().chain(&spec.headers).all(|(_, template)| literal(template))
 }
 
 /// The request of `spec` to `target` with the variables of `scope`. The error says which part cannot be filled in.

@@ -97,6 +97,9 @@ fn dim(measure: &Measure, units: Option<&BTreeMap<Name, Unit>>, at: usize) -> Re
         }
         Measure::Spread { how: Spread::Fairness, .. } => Ok(Dim::Either(Unit::Ratio, Unit::Count)),
         Measure::Baseline(inner) => dim(inner, units, at),
+        // A written number or share scales what it is multiplied with: 90% * queue_limit is a count.
+        Measure::Math(left, Operator::Mul, right) if is_scale(left) => dim(right, units, at),
+        Measure::Math(left, Operator::Mul, right) if is_scale(right) => dim(left, units, at),
         Measure::Math(left, operator, right) => {
             let by_number = matches!(**right, Measure::Number(quantity) if quantity.unit == Unit::Count);
             let (left, right) = (dim(left, units, at)?, dim(right, units, at)?);
@@ -115,6 +118,10 @@ fn dim(measure: &Measure, units: Option<&BTreeMap<Name, Unit>>, at: usize) -> Re
             })
         }
     }
+}
+
+fn is_scale(measure: &Measure) -> bool {
+    matches!(measure, Measure::Number(quantity) if matches!(quantity.unit, Unit::Count | Unit::Ratio))
 }
 
 fn aggregate_dim(aggregate: &Aggregate, units: Option<&BTreeMap<Name, Unit>>, at: usize) -> Result<Dim, ExprError> {

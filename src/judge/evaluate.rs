@@ -168,7 +168,8 @@ fn holds(left: &Value, op: Compare, right: &Value) -> bool {
         return equal == (op == Compare::Eq);
     }
     let value = decisive(left, op);
-    let equal = (value - limit).abs() <= EPSILON * value.abs().max(limit.abs());
+    // What is beyond all bounds (it did not recover, it grew from nothing) is equal to no limit.
+    let equal = value.is_finite() && (value - limit).abs() <= EPSILON * value.abs().max(limit.abs());
     match op {
         Compare::Eq => equal,
         Compare::Ne => !equal,

@@ -30,6 +30,7 @@ pub(super) fn record(data: &mut RunData, step: &str, group: Option<(&str, &str)>
         timing: [Some(latency / 4), None, None, None, Some(latency / 2), None],
         bytes: (0, 0),
         reused: None,
+        reconnected: false,
         stream: None,
     };
     data.record(&key, &sample);

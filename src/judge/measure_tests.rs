@@ -52,6 +52,7 @@ fn stream(data: &mut RunData, ttft: u64, outcome: Outcome, stalls: u64) {
         timing: [None; 6],
         bytes: (0, 0),
         reused: None,
+        reconnected: false,
         stream: Some(Box::new(stream)),
     };
     data.record(&key("chat", Labels::default()), &sample);

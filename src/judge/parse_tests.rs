@@ -198,6 +198,10 @@ fn a_limit_must_have_the_unit_of_its_stat() {
     check("max(used) < 90%", true);
     check("max(used) < 90", false);
     check("last(unknown) < 90", true);
+    check("share(active >= 90% * active) < 50%", true);
+    check("last(active) <= last(active) * 90%", true);
+    check("last(used) <= 2 * first(used)", true);
+    check("last(active) <= 2 * last(used)", false);
 }
 
 /// Source, offset, message, help.
@@ -259,7 +263,7 @@ fn thresholds_are_refused_with_a_reason() {
             ("fairness(iterations) > 0.9", 19, "expected `,`", "by=user"),
             ("fairness(iterations, user) > 0.9", 21, "expected `by=`", "by=user"),
             ("fairness(iterations, by=status) > 0.9", 24, "no part of a run", "phase"),
-            ("fairness(iterations, by=usr) > 0.9 over 1", 38, "expected a duration", ""),
+            ("fairness(iterations, by=usr) > 0.9 over 1", 40, "expected a duration", ""),
             ("fairness(iterations, by=step) > 0.9", 24, "not kept by `step`", ""),
             ("variation(1 + p95(latency), by=repeat) < 5%", 10, "takes one aggregation", "p95(iteration)"),
             ("variation(p95(latency), by=repeat) < 5", 37, "the unit is missing", "5%"),

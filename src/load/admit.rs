@@ -14,6 +14,20 @@ impl Shared {
     /// `patience`; an open load is dropped.
     pub(super) async fn admit(
         &self,
+        intended: Instant,
+        model: Model,
+        tally: Tally,
+        patience: Duration,
+    ) -> Result<(Permit, Instant), Left> {
+        match self.gate.admit(clock::mono()) {
+            Ok(permit) => Ok((permit, intended)),
+            // Rare, and boxed so that what every request carries along stays small.
+            Err(_) => Box::pin(self.admit_in_time(intended, model, tally, patience)).await,
+        }
+    }
+
+    async fn admit_in_time(
+        &self,
         mut intended: Instant,
         model: Model,
         tally: Tally,

@@ -6,6 +6,7 @@ use ::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::metrics::{Metrics, Recorded};
 use crate::{
     http::{
         capture,
@@ -33,12 +34,14 @@ pub struct Judged {
     pub body: Bytes,
     /// Whether the step's `until` holds, or why not.
     pub until: Option<Result<(), String>>,
+    /// What custom metrics made of it.
+    pub recorded: Vec<(usize, Recorded)>,
 }
 
 impl From<Landing> for Judged {
     /// Where there was no answer.
     fn from(landing: Landing) -> Self {
-        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None }
+        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None, recorded: Vec::new() }
     }
 }
 
@@ -50,6 +53,7 @@ pub fn judge(
     answer: Answer,
     times: (Duration, Duration),
     redactor: &Redactor,
+    metrics: &Metrics,
 ) -> Judged {
     let json = OnceCell::new();
     let variable = |name: &str| scope.get(name);
@@ -76,11 +80,14 @@ pub fn judge(
         landing.detail = detail;
     }
     // A reason that a header gave becomes a metric label, and a target may echo anything there.
-    let clean = redactor.redact(&landing.class.reason);
-    if *clean != *landing.class.reason {
-        landing.class.reason = clean.into();
+    if !landing.class.reason.is_empty() {
+        let clean = redactor.redact(&landing.class.reason);
+        if *clean != *landing.class.reason {
+            landing.class.reason = clean.into();
+        }
     }
-    Judged { landing, captured, body: answer.body, until }
+    let recorded = if metrics.is_empty() { Vec::new() } else { metrics.of_answer(&view, &captured) };
+    Judged { landing, captured, body: answer.body, until, recorded }
 }
 
 fn view<'a>(

@@ -17,7 +17,7 @@ use crate::{
 /// The feeds of a run.
 #[derive(Debug, Default)]
 pub struct Feeds {
-    feeds: Vec<(Name, Arc<Feed>)>,
+    all: Vec<(Name, Arc<Feed>)>,
     cursors: RefCell<Vec<Cursor>>,
     seed: u64,
 }
@@ -33,21 +33,21 @@ struct Cursor {
 impl Feeds {
     /// None was read yet.
     pub fn new(data: &BTreeMap<Name, Arc<Feed>>, seed: u64) -> Rc<Self> {
-        let feeds: Vec<_> = data.iter().map(|(name, feed)| (name.clone(), feed.clone())).collect();
-        let cursors = RefCell::new(vec![Cursor::default(); feeds.len()]);
-        Rc::new(Self { feeds, cursors, seed })
+        let all: Vec<_> = data.iter().map(|(name, feed)| (name.clone(), feed.clone())).collect();
+        let cursors = RefCell::new(vec![Cursor::default(); all.len()]);
+        Rc::new(Self { all, cursors, seed })
     }
 
     /// Whether a feed that ends the load has no rows left.
     fn is_over(&self, index: usize) -> bool {
-        let feed = &self.feeds[index].1;
+        let feed = &self.all[index].1;
         let ends = feed.on_end == FeedEnd::Stop && feed.order != FeedOrder::Random;
         ends && self.cursors.borrow()[index].taken >= feed.rows.len() as u64
     }
 
     /// The next row. One that is drawn at random never runs out.
     fn take(&self, index: usize) -> Row {
-        let (name, feed) = &self.feeds[index];
+        let (name, feed) = &self.all[index];
         let cursor = &mut self.cursors.borrow_mut()[index];
         let (turn, rows) = (cursor.taken, feed.rows.len() as u64);
         cursor.taken += 1;
@@ -83,7 +83,7 @@ impl Takes {
     /// What the tasks of `group` take.
     pub fn of(feeds: &Rc<Feeds>, group: &Group) -> Self {
         let used = |names: &[String]| {
-            let places = feeds.feeds.iter().enumerate();
+            let places = feeds.all.iter().enumerate();
             let uses = |feed: &str| names.iter().any(|name| name == "data" || name.split('.').nth(1) == Some(feed));
             places.filter(|(_, (name, _))| uses(name)).map(|(index, _)| index).collect()
         };
@@ -91,7 +91,7 @@ impl Takes {
             let names: Vec<String> = steps.iter().flat_map(|step| step.reads("data")).collect();
             used(&names)
         };
-        let used = if feeds.feeds.is_empty() {
+        let used = if feeds.all.is_empty() {
             Rc::default()
         } else {
             group.tasks.iter().map(|task| of_task(&task.steps)).collect()

@@ -2,19 +2,21 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ::http::{Method, StatusCode, Uri};
+use ::http::StatusCode;
 
 use super::{
     answer::{self, Judged},
-    custom::{self, Answered},
     fake::Fake,
     flow::retry_after,
-    pool::{Connector, Wait},
+    metrics::Recorded,
+    patience::Waited,
+    pool::{Connector, Lease, Wait},
     streamed::Streamed,
     user::{Shared, User},
 };
@@ -22,10 +24,11 @@ use crate::{
     http::{
         capture,
         classify::Landing,
+        conn::Conn,
         cookies::Place,
-        dial,
-        exchange::{self, Answer, ExchangeTimes, Keep, Sink, Want},
-        request,
+        dial::{self, DialError},
+        exchange::{self, Answer, ExchangeError, Keep, Sink, Want},
+        request::{self, Outgoing},
         scope::Scope,
         stream::Meter,
         streaming::StreamMeter,
@@ -34,7 +37,6 @@ use crate::{
     model::{
         Name, clock,
         expr::Expect,
-        metric::CustomMetric,
         outcome::{Classified, DropReason, Outcome, fail},
         run::FailureSample,
         scenario::{Action, Step},
@@ -67,7 +69,7 @@ pub struct Performed {
     /// When it ended.
     pub ended: Instant,
     /// What was asked for; `None` if it could not be put together.
-    asked: Option<(Method, Uri)>,
+    asked: Option<Rc<Outgoing>>,
     body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
@@ -75,8 +77,8 @@ pub struct Performed {
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
-    /// What the custom metrics record of it, each by its place among them.
-    pub custom: Vec<(usize, f64)>,
+    /// What custom metrics made of it.
+    pub recorded: Vec<(usize, Recorded)>,
 }
 
 impl Performed {
@@ -92,6 +94,7 @@ impl Performed {
 struct Progress {
     wait: Cell<Wait>,
     conn: RefCell<Option<(Rc<Meter>, bool)>>,
+    reconnected: Cell<bool>,
 }
 
 pub(super) struct Failure {
@@ -101,20 +104,33 @@ pub(super) struct Failure {
     pub(super) status: Option<StatusCode>,
 }
 
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: None }
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: error.status }
+    }
+}
+
 impl Shared {
     /// Sends the step's request and judges the answer. Counts nothing.
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
         let Action::Http(spec) = &step.action;
-        let cookies = |path: &str| {
-            let place = self.place(path);
-            if self.group.cookies { user.jar.header(place, self.clock.now().wall) } else { None }
+        let cookies = |path: &str| user.jar.header(self.place(path), self.clock.now().wall);
+        let request = if self.group.cookies {
+            request::build_with(spec, target, scope, cookies).map(Rc::new)
+        } else {
+            self.literals.get(spec, target, scope)
         };
-        let request = match request::build_with(spec, target, scope, cookies) {
+        let request = match request {
             Ok(request) => request,
             Err(detail) => return unsendable(detail, intended),
         };
-        let asked = Some((request.method().clone(), request.uri().clone()));
         let handed = clock::mono();
         let mut meter = step.stream.as_ref().map(StreamMeter::new);
         let mut feed = |piece: &[u8], at: Instant| {
@@ -123,15 +139,19 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let wanted = Want { body: self.keeps(step), headers: true, max_body: target.http.max_body, sink };
+        let want = Want { sink, ..self.want(step) };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
-        let result = tokio::select! {
-            biased;
-            result = self.attempt(request, wanted, handed, user, &progress) => result,
-            () = tokio::time::sleep_until((handed + timeout).into()) => Err(timed_out(&progress, timeout)),
-            () = self.stop.wait_cut() => Err(self.cut_off()),
+        let User { conn, patience, jar, .. } = user;
+        let result = {
+            let attempt = pin!(self.attempt(&request, want, handed, conn, &progress));
+            match patience.wait(&self.stop, handed + timeout, attempt).await {
+                Waited::Done(result) => result,
+                Waited::TimedOut => Err(timed_out(&progress, timeout)),
+                Waited::Cut => Err(self.cut_off()),
+            }
         };
+        let asked = Some(request.clone());
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
@@ -143,16 +163,33 @@ impl Shared {
         };
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
         let answered = result.as_ref().ok();
-        if let (true, Some(answer), Some((_, uri))) = (self.group.cookies, answered, &asked) {
-            let path = uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
-            user.jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        if let (true, Some(answer)) = (self.group.cookies, answered) {
+            let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
         let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
         // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
         let streams = status.is_none_or(|status| status.is_success());
         let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
-        let (Judged { landing, captured, body, until }, custom) =
-            self.land(step, scope, result, (latency, times), streamed.as_ref()).await;
+        let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
+        let Judged { mut landing, captured, body, until, recorded } = match result {
+            Ok(answer) => {
+                let scope = with_figures.as_ref().unwrap_or(scope);
+                let times = (latency, times.service.unwrap_or_default());
+                if answer.body.len() <= INLINE_BODY {
+                    answer::judge(step, &target.classify, scope, answer, times, &self.redactor, &self.metrics)
+                } else {
+                    Box::pin(self.judge_aside(step, scope, answer, times)).await
+                }
+            }
+            Err(failure) => {
+                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
+                Judged::from(Landing { class, detail: failure.detail })
+            }
+        };
+        if let Some(streamed) = &streamed {
+            streamed.land(&mut landing);
+        }
         let wait = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
@@ -162,103 +199,88 @@ impl Shared {
             timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
+            reconnected: progress.reconnected.get(),
             stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
     }
 
-    /// How much of a step's answers is looked at.
-    fn keeps(&self, step: &Step) -> Keep {
-        let all = step.expect.iter().any(Expect::needs_body)
-            || step.until.as_ref().is_some_and(|until| until.condition.needs_body())
+    /// What of the step's answer somebody looks at.
+    fn want(&self, step: &Step) -> Want<'static> {
+        let target = &self.scenario.target;
+        let conditions = || target.classify.iter().filter_map(|rule| rule.when.as_ref()).chain(&step.expect);
+        let until = step.until.as_ref().map(|until| &until.condition);
+        let all = conditions().chain(until).any(Expect::needs_body)
             || step.capture.iter().any(capture::needs_body)
-            || self.scenario.metrics.iter().any(CustomMetric::needs_body)
-            || self.scenario.target.classify.iter().any(|rule| rule.when.as_ref().is_some_and(Expect::needs_body));
-        if all { Keep::All } else { Keep::Start }
-    }
-
-    /// Where the request landed, and what the custom metrics record of it.
-    async fn land(
-        &self,
-        step: &Step,
-        scope: &Arc<Scope>,
-        result: Result<Answer, Failure>,
-        (latency, times): (Duration, ExchangeTimes),
-        streamed: Option<&Streamed>,
-    ) -> (Judged, Vec<(usize, f64)>) {
-        let answer = match result {
-            Ok(answer) => answer,
-            Err(failure) => {
-                let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
-                return (Judged::from(Landing { class, detail: failure.detail }), Vec::new());
-            }
-        };
-        let with_figures = streamed.map(|streamed| streamed.scope(scope, times.service));
-        let scope = with_figures.as_ref().unwrap_or(scope);
-        let metrics = &self.scenario.metrics;
-        let head = (!metrics.is_empty()).then(|| (answer.status, answer.headers.clone()));
-        let mut judged = self.judge(step, scope, answer, latency, times).await;
-        if let Some(streamed) = streamed {
-            streamed.land(&mut judged.landing);
-        }
-        let Some((status, headers)) = head.filter(|_| judged.landing.class.outcome == Outcome::Ok) else {
-            return (judged, Vec::new());
-        };
-        let times = (latency, times.service.unwrap_or_default());
-        let (body, captured) = (&*judged.body, &*judged.captured);
-        let answered = Answered { status, headers: &headers, body, captured, times };
-        let custom = custom::measured(metrics, step, scope, &answered);
-        (judged, custom)
+            || self.metrics.need_body();
+        let headers = self.group.cookies
+            || conditions().chain(until).next().is_some()
+            || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
+        let body = if all { Keep::All } else { Keep::Start };
+        Want { body, headers, max_body: target.http.max_body, sink: None }
     }
 
     async fn attempt(
         &self,
-        request: request::Outgoing,
-        want: Want<'_>,
+        request: &Outgoing,
+        mut want: Want<'_>,
         handed: Instant,
-        user: &mut User,
+        kept: &mut Option<Conn>,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
-        let failed = |reason, detail, status| Failure { outcome: Outcome::Failed, reason, detail, status };
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
             Transport::Fake(fake) => {
                 let answer = fake.answer(request.request()).await?;
-                want.sink.into_iter().for_each(|sink| sink(&answer.body, answer.ended));
+                if let Some(sink) = want.sink {
+                    sink(&answer.body, answer.ended);
+                }
                 return Ok(answer);
             }
         };
-        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
-        let lease = tokio::select! {
-            biased;
-            () = self.stop.wait_draining() => return Err(self.cut_off()),
-            lease = connector.lease(&mut user.conn, handed, &progress.wait) => lease,
+        // What is rare is boxed: every request moves the whole of what it might have to wait for.
+        let mut lease = match connector.at_hand(kept, &progress.wait) {
+            Some(lease) => lease,
+            None => Box::pin(self.lease(connector, handed, kept, progress)).await?,
         };
-        let mut lease = lease.map_err(|error| failed(error.reason, error.detail, None))?;
-        progress.conn.replace(Some((lease.conn.meter(), lease.conn.is_reused())));
-        let answer = exchange::exchange(&mut lease.conn, &request, want)
-            .await
-            .map_err(|error| failed(error.reason, error.detail, error.status))?;
-        connector.give_back(lease, &mut user.conn);
-        Ok(answer)
+        loop {
+            let reused = lease.conn.is_reused();
+            progress.conn.replace(Some((lease.conn.meter(), reused)));
+            match exchange::exchange(&mut lease.conn, request, want.again()).await {
+                Ok(answer) => {
+                    connector.give_back(lease, kept);
+                    return Ok(answer);
+                }
+                Err(error) if reused && error.may_repeat(request.method()) => {
+                    progress.reconnected.set(true);
+                    lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn lease(
+        &self,
+        connector: &Connector,
+        handed: Instant,
+        kept: &mut Option<Conn>,
+        progress: &Progress,
+    ) -> Result<Lease, Failure> {
+        // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
+        tokio::select! {
+            biased;
+            () = self.stop.wait_draining() => Err(self.cut_off()),
+            lease = connector.lease(kept, handed, &progress.wait) => lease.map_err(Failure::from),
+        }
     }
 
     /// A large body is judged beside the run's thread: parsing it would make everybody else late.
-    async fn judge(
-        &self,
-        step: &Step,
-        scope: &Arc<Scope>,
-        full: Answer,
-        latency: Duration,
-        times: ExchangeTimes,
-    ) -> Judged {
-        let times = (latency, times.service.unwrap_or_default());
-        let rules = &self.scenario.target.classify;
-        if full.body.len() <= INLINE_BODY {
-            return answer::judge(step, rules, scope, full, times, &self.redactor);
-        }
-        let (step, rules, scope, redactor) = (step.clone(), rules.clone(), scope.clone(), self.redactor.clone());
-        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor);
+    async fn judge_aside(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
+        let rules = self.scenario.target.classify.clone();
+        let (step, scope, redactor) = (step.clone(), scope.clone(), self.redactor.clone());
+        let metrics = self.metrics.clone();
+        let judged = move || answer::judge(&step, &rules, &scope, full, times, &redactor, &metrics);
         match tokio::task::spawn_blocking(judged).await {
             Ok(judged) => judged,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -293,8 +315,9 @@ impl Shared {
     fn line(&self, step: &Step, done: &Performed) -> String {
         let base = &self.scenario.target.base;
         match &done.asked {
-            Some((method, uri)) => {
-                format!("{method} {}://{}{uri}", if base.https { "https" } else { "http" }, base.authority())
+            Some(request) => {
+                let scheme = if base.https { "https" } else { "http" };
+                format!("{} {scheme}://{}{}", request.method(), base.authority(), request.uri())
             }
             None => {
                 step.http().map_or_else(String::new, |spec| format!("{} {base}{}", spec.method, spec.path.source()))
@@ -322,10 +345,20 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
     let now = clock::mono();
     let latency = now.saturating_duration_since(intended);
-    let (timing, bytes) = ([None; 6], (0, 0));
+    let sample = Sample {
+        class: class.clone(),
+        status: None,
+        latency,
+        service_time: None,
+        timing: [None; 6],
+        bytes: (0, 0),
+        reused: None,
+        reconnected: false,
+        stream: None,
+    };
     Performed {
-        landing: Landing { class: class.clone(), detail },
-        sample: Sample { class, status: None, latency, service_time: None, timing, bytes, reused: None, stream: None },
+        landing: Landing { class, detail },
+        sample,
         refused: None,
         handed: now,
         ended: now,
@@ -334,7 +367,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
-        custom: Vec::new(),
+        recorded: Vec::new(),
     }
 }
 

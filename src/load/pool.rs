@@ -79,6 +79,29 @@ impl Connector {
         self.dialer.another()
     }
 
+    /// The connection for the next request, if one is there that is usable and nobody else waits for it.
+    pub fn at_hand(&self, kept: &mut Option<Conn>, wait: &Cell<Wait>) -> Option<Lease> {
+        let permit = match &self.pool {
+            None => None,
+            Some(pool) if pool.idle.borrow().is_empty() => return None,
+            // Permits go to those who wait before they are free for others.
+            Some(pool) => {
+                let permit = pool.permits.clone().try_acquire_owned().ok()?;
+                wait.set(Wait { blocked: Some(Duration::ZERO), ..wait.get() });
+                Some(permit)
+            }
+        };
+        let mut conn = self.take(kept)?;
+        conn.usable().then_some(Lease { conn, permit })
+    }
+
+    /// The same place in the queue with a connection that was opened just now.
+    pub async fn renew(&self, lease: Lease, wait: &Cell<Wait>) -> Result<Lease, DialError> {
+        let Lease { conn, permit } = lease;
+        drop(conn);
+        self.open(permit, wait).await
+    }
+
     /// A connection: the user's own (`kept`) or one of the pool, opened if there is none that is usable.
     /// `wait` is filled in as it goes, so that a cut request still tells where its time went.
     pub async fn lease(&self, kept: &mut Option<Conn>, handed: Instant, wait: &Cell<Wait>) -> Result<Lease, DialError> {
@@ -94,6 +117,10 @@ impl Connector {
                 return Ok(Lease { conn, permit });
             }
         }
+        self.open(permit, wait).await
+    }
+
+    async fn open(&self, permit: Option<OwnedSemaphorePermit>, wait: &Cell<Wait>) -> Result<Lease, DialError> {
         // Rare and large: boxed, so that a request over a kept connection stays small.
         let (times, conn) = Box::pin(self.dialer.dial()).await;
         wait.set(Wait { dial: times, ..wait.get() });

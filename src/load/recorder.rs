@@ -3,15 +3,16 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::metrics::Recorded;
 use crate::{
     measure::data::{Iterations, RunData, Sample, Series, SeriesKey, StatPoint},
     model::{
         Name,
         labels::Labels,
-        metric::{CustomMetric, MetricKind},
         outcome::{DropReason, Outcome},
         run::FailureSample,
     },
@@ -19,6 +20,9 @@ use crate::{
 
 /// Series of one run; what comes after that many is counted under the step alone, labelled `overflow`.
 pub const MAX_SERIES: usize = 1000;
+
+/// Look-ups that are remembered.
+const RECENT: usize = 16;
 
 /// The counts of one run since they were last taken.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub struct Recorder {
     window: Cell<(Option<Instant>, Option<Instant>)>,
     keys: RefCell<Vec<SeriesKey>>,
     ids: RefCell<HashMap<SeriesKey, SeriesId>>,
+    /// The latest look-ups, found by the places of name and labels without reading either.
+    recent: RefCell<Vec<(SeriesKey, SeriesId)>>,
     first_failure: RefCell<Option<FailureSample>>,
     active: Cell<u64>,
     throttled: Cell<u64>,
@@ -113,6 +119,20 @@ impl Recorder {
 
     /// The series of a step with these labels.
     pub fn series(&self, step: &Name, labels: &Labels) -> SeriesId {
+        let same = |key: &SeriesKey| Arc::ptr_eq(&key.step, step) && key.labels.is_same(labels);
+        if let Some((_, id)) = self.recent.borrow().iter().find(|(key, _)| same(key)) {
+            return *id;
+        }
+        let id = self.look_up(step, labels);
+        let mut recent = self.recent.borrow_mut();
+        if recent.len() == RECENT {
+            recent.remove(0);
+        }
+        recent.push((SeriesKey { step: step.clone(), labels: labels.clone() }, id));
+        id
+    }
+
+    fn look_up(&self, step: &Name, labels: &Labels) -> SeriesId {
         let key = SeriesKey { step: step.clone(), labels: labels.clone() };
         let mut ids = self.ids.borrow_mut();
         if let Some(id) = ids.get(&key) {
@@ -141,21 +161,13 @@ impl Recorder {
         side.data.send_lag.record(send_lag);
     }
 
-    /// What the custom metrics record of a request of this step with these labels, each by its place among them.
-    pub fn custom(
-        &self,
-        metrics: &[CustomMetric],
-        values: &[(usize, f64)],
-        (step, labels): (&Name, &Labels),
-        intended: Instant,
-    ) {
-        let key = SeriesKey { step: step.clone(), labels: labels.clone() };
+    /// A value of a custom metric, of a step or (where its name is empty) of a whole iteration.
+    pub fn custom(&self, name: &Name, step: Name, labels: &Labels, recorded: Recorded, intended: Instant) {
+        let key = SeriesKey { step, labels: labels.clone() };
         let custom = &mut self.side(intended).data.custom;
-        for (metric, value) in values.iter().filter_map(|(index, value)| Some((metrics.get(*index)?, *value))) {
-            match metric.kind {
-                MetricKind::Rate(_) => custom.rate(&metric.name, &key, value > 0.5),
-                MetricKind::Trend { .. } => custom.trend(&metric.name, &key, value),
-            }
+        match recorded {
+            Recorded::Rate(is) => custom.rate(name, &key, is),
+            Recorded::Trend(value) => custom.trend(name, &key, value),
         }
     }
 

@@ -29,6 +29,7 @@ use super::{
     feeds::{Feeds, Takes},
     gate::Gate,
     judging,
+    metrics::Metrics,
     perform::Transport,
     poller::Poller,
     pool::Connector,
@@ -37,7 +38,7 @@ use super::{
     user::{Shared, Turn},
 };
 use crate::{
-    http::{dial::Dialer, tls::Tls},
+    http::{dial::Dialer, request::Literals, tls::Tls},
     judge::{History, Recovery, WindowJudge},
     measure::data::RunData,
     model::{
@@ -237,6 +238,7 @@ struct Run {
     findings: RefCell<Findings>,
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
+    metrics: Metrics,
     /// Knows the certificate that the target showed last.
     tls: RefCell<Option<Tls>>,
     /// When which end of it was noted.
@@ -276,6 +278,7 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            metrics: Metrics::of(&request.scenario),
             feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
         }
@@ -386,6 +389,7 @@ impl Run {
             scenario: scenario.clone(),
             group: group.clone(),
             constants: scenario.constants.clone().into(),
+            literals: Literals::default(),
             transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
@@ -396,6 +400,7 @@ impl Run {
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: self.count.clone(),
+            metrics: self.metrics.clone(),
             takes: Takes::of(&self.feeds, group),
         })
     }

@@ -1,6 +1,10 @@
 //! How a run is told to end: first no new work, then the cut.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
 
 use tokio::sync::{Notify, watch};
 
@@ -55,6 +59,62 @@ struct State {
     at_once: Cell<bool>,
     cause: Cell<Option<Cause>>,
     changed: Notify,
+    /// Those who watch for the cut through request after request, and the places that are free among them.
+    watching: RefCell<Vec<Option<Rc<Slot>>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+/// Whom the cut wakes.
+#[derive(Debug, Default)]
+struct Slot(RefCell<Option<Waker>>);
+
+/// A place among those who watch for the cut: asking again costs a comparison.
+#[derive(Debug)]
+pub struct CutWatch {
+    stop: Stop,
+    slot: Rc<Slot>,
+    /// In each state that can cut it.
+    places: Vec<usize>,
+}
+
+impl CutWatch {
+    /// Whether it watches for the cut of that part of the run.
+    pub fn is_of(&self, stop: &Stop) -> bool {
+        Rc::ptr_eq(&self.stop.own, &stop.own)
+    }
+
+    /// Ready once what is unanswered is given up.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.stop.any(|state| state.cut.get()) {
+            return Poll::Ready(());
+        }
+        let mut waker = self.slot.0.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for CutWatch {
+    fn drop(&mut self) {
+        for (state, place) in self.stop.chain().zip(&self.places) {
+            state.watching.borrow_mut()[*place] = None;
+            state.free.borrow_mut().push(*place);
+        }
+    }
+}
+
+impl State {
+    fn watch(&self, slot: &Rc<Slot>) -> usize {
+        let mut watching = self.watching.borrow_mut();
+        let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            watching.push(None);
+            watching.len() - 1
+        });
+        watching[place] = Some(slot.clone());
+        place
+    }
 }
 
 impl Stop {
@@ -106,6 +166,17 @@ impl Stop {
         self.own.draining.set(true);
         self.own.cut.set(true);
         self.own.changed.notify_waiters();
+        let watching = self.own.watching.borrow();
+        let wakers: Vec<Waker> = watching.iter().flatten().filter_map(|slot| slot.0.take()).collect();
+        drop(watching);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// A place among those who watch for the cut.
+    pub fn watch_cut(&self) -> CutWatch {
+        let slot = Rc::default();
+        let places = self.chain().map(|state| state.watch(&slot)).collect();
+        CutWatch { stop: self.clone(), slot, places }
     }
 
     /// The cut that does not even leave time for hooks.
@@ -204,6 +275,14 @@ async fn wait_for(state: &State, reached: &impl Fn(&State) -> bool) {
             return;
         }
         changed.await;
+    }
+}
+
+#[cfg(test)]
+impl Stop {
+    /// How many would be woken by the cut.
+    pub(super) fn watching(&self) -> usize {
+        self.own.watching.borrow().iter().flatten().count()
     }
 }
 

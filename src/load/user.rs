@@ -12,6 +12,8 @@ use super::{
     feeds::Takes,
     flow::{Left, Tally, Walk},
     gate::Gate,
+    metrics::Metrics,
+    patience::Patience,
     perform::Transport,
     recorder::{IterationEnd, Recorder},
     stop::Stop,
@@ -20,6 +22,7 @@ use crate::{
     http::{
         conn::Conn,
         cookies::Jar,
+        request::Literals,
         scope::{Draws, Prepared, Scope},
     },
     model::{
@@ -43,6 +46,8 @@ pub struct Shared {
     pub constants: Prepared,
     /// How requests leave.
     pub transport: Transport,
+    /// Those that are the same every time.
+    pub literals: Literals,
     /// Below which nothing leaves.
     pub gate: Arc<Gate>,
     /// Where measurements go.
@@ -61,6 +66,8 @@ pub struct Shared {
     pub started: Cell<Instant>,
     /// Iterations so far, of the whole run.
     pub count: Rc<Cell<u64>>,
+    /// What is recorded beside the outcomes.
+    pub metrics: Metrics,
     /// The rows of data that its tasks take.
     pub takes: Takes,
 }
@@ -81,6 +88,8 @@ pub enum Model {
 pub struct User {
     /// The user's connection, where each has one of its own.
     pub conn: Option<Conn>,
+    /// For its requests.
+    pub patience: Patience,
     /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
     /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,
@@ -135,6 +144,7 @@ impl Shared {
     /// The same users' things with a stop and a group of their own.
     pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
         Rc::new(Self {
+            metrics: self.metrics.clone(),
             takes: if Arc::ptr_eq(&group, &self.group) {
                 self.takes.clone()
             } else {
@@ -144,6 +154,8 @@ impl Shared {
             group,
             constants: self.constants.clone(),
             transport: self.transport.clone(),
+            // A part may have steps of its own.
+            literals: Literals::default(),
             gate: self.gate.clone(),
             recorder: self.recorder.clone(),
             stop,
@@ -193,16 +205,14 @@ impl Shared {
     pub async fn iterate(&self, turn: &Turn, intended: Instant, user: &mut User, model: Model) -> IterationEnd {
         let mut intended = intended;
         if !self.group.on_start.is_empty() {
-            match Box::pin(self.begin(turn, user, model, intended)).await {
-                Some(begun) => intended = begun,
-                None => {
-                    // It was planned, and does not take place.
-                    if !self.stop.interrupts() {
-                        self.recorder.drop_one(DropReason::Deadline, intended);
-                    }
-                    return IterationEnd::Interrupted;
+            let Some(begun) = Box::pin(self.begin(turn, user, model, intended)).await else {
+                // It was planned, and does not take place.
+                if !self.stop.interrupts() {
+                    self.recorder.drop_one(DropReason::Deadline, intended);
                 }
-            }
+                return IterationEnd::Interrupted;
+            };
+            intended = begun;
         }
         if self.takes.is_over(turn.task) {
             // Its last row was taken while this one was about to begin.
@@ -251,6 +261,11 @@ impl Shared {
                     end = IterationEnd::Failed;
                     break;
                 }
+            }
+        }
+        if !self.metrics.is_empty() {
+            for (index, recorded) in self.metrics.of_iteration(walk.scope) {
+                self.recorder.custom(self.metrics.name(index), "".into(), &labels, recorded, intended);
             }
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));

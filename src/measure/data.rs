@@ -82,6 +82,8 @@ pub struct Series {
     pub bytes: (u64, u64),
     /// Connections opened and reused.
     pub connections: (u64, u64),
+    /// Requests that were sent once more, because the target had closed the kept connection they went over.
+    pub reconnects: u64,
     /// Its streamed answers.
     pub stream: Option<Box<StreamSeries>>,
 }
@@ -132,6 +134,7 @@ impl Series {
             Some(false) => self.connections.0 += 1,
             None => {}
         }
+        self.reconnects += u64::from(sample.reconnected);
     }
 
     /// Adds everything that `other` holds.
@@ -154,6 +157,7 @@ impl Series {
         }
         self.bytes = (self.bytes.0 + other.bytes.0, self.bytes.1 + other.bytes.1);
         self.connections = (self.connections.0 + other.connections.0, self.connections.1 + other.connections.1);
+        self.reconnects += other.reconnects;
     }
 
     fn add_reason(&mut self, outcome: Outcome, reason: &Name, count: u64) {
@@ -205,6 +209,8 @@ pub struct Sample {
     pub bytes: (u64, u64),
     /// Whether it went over a connection that had carried one before; `None` if it got none.
     pub reused: Option<bool>,
+    /// Whether it was sent once more, because the target had closed the kept connection it went over.
+    pub reconnected: bool,
     /// What was measured of it, if it is a stream.
     pub stream: Option<Box<StreamSample>>,
 }
@@ -418,6 +424,7 @@ mod tests {
             timing: [None, None, None, None, Some(Duration::from_millis(8)), Some(Duration::from_millis(1))],
             bytes: (100, 200),
             reused: Some(true),
+            reconnected: false,
             stream: None,
         }
     }

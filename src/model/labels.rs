@@ -30,6 +30,9 @@ impl Labels {
         if self.is_empty() {
             return other.clone();
         }
+        if other.is_empty() {
+            return self.clone();
+        }
         other.iter().fold(self.clone(), |all, (dimension, value)| all.with(dimension.clone(), value.clone()))
     }
 
@@ -41,6 +44,15 @@ impl Labels {
     /// In order of dimensions.
     pub fn iter(&self) -> impl Iterator<Item = &(Name, Name)> {
         self.0.iter().flat_map(|labels| labels.iter())
+    }
+
+    /// Whether they are a clone of `other`; equal ones may still not be.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
     }
 
     /// Whether there is none.

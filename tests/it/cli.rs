@@ -130,6 +130,8 @@ async fn help_says_what_there_is() {
                --rate
       init     Write a plimsoll.yaml to begin with: a health probe, a small load, and mail when
                something is wrong
+      explain  Show what a scenario will do before anything is sent: its timeline, its sums, and whether
+               this machine can carry it
       run      Run scenarios now and print what they came to
       daemon   Run all scenarios on their schedules, serve the page, send the mails. For months
       trigger  Run a scenario now in the running daemon, so that a fix resolves its alert at once
@@ -166,6 +168,8 @@ async fn help_says_what_there_is() {
     Options:
       -c, --config <FILE>  The configuration; otherwise ./plimsoll.yaml, or /etc/plimsoll/plimsoll.yaml
                            [env: PLIMSOLL_CONFIG=]
+          --env <NAME>     One of `environments:`, laid over the configuration [env:
+                           PLIMSOLL_ENVIRONMENT=]
       -h, --help           Print help
     ");
     insta::assert_snapshot!(help(&["run"]).await, @r"
@@ -182,6 +186,8 @@ async fn help_says_what_there_is() {
                              and c)'
       -c, --config <FILE>    The configuration; otherwise ./plimsoll.yaml, or
                              /etc/plimsoll/plimsoll.yaml [env: PLIMSOLL_CONFIG=]
+          --env <NAME>       One of `environments:`, laid over the configuration [env:
+                             PLIMSOLL_ENVIRONMENT=]
           --json <FILE>      Write the result as JSON (schema plimsoll/run/1; an array for several
                              scenarios); - is standard output
       -q, --quiet            No progress and no summary; the exit code tells
@@ -189,14 +195,18 @@ async fn help_says_what_there_is() {
       -h, --help             Print help
 
     Changes to the scenario:
-          --target <URL>      Base URL of the target [env: PLIMSOLL_TARGET=]
-          --users <N>         Users: vus or max_in_flight, as the executor has it [env: PLIMSOLL_USERS=]
-          --rate <RATE>       Arrival rate, such as 10/s [env: PLIMSOLL_RATE=]
-          --duration <TIME>   Duration, such as 5m [env: PLIMSOLL_DURATION=]
-          --timeout <TIME>    Request timeout, such as 10s [env: PLIMSOLL_TIMEOUT=]
-          --var <NAME=VALUE>  A variable of `vars:`, as name=value
-          --set <PATH=VALUE>  Anything in the configuration, as path=value:
-                              scenarios.health.load.attempts=3
+          --target <URL>       Base URL of the target [env: PLIMSOLL_TARGET=]
+          --users <N>          Users: vus, users, size or max_in_flight, as the executor has it [env:
+                               PLIMSOLL_USERS=]
+          --rate <RATE>        Arrival rate, such as 10/s [env: PLIMSOLL_RATE=]
+          --spawn-rate <RATE>  New users per time of a load of users, such as 10/s [env:
+                               PLIMSOLL_SPAWN_RATE=]
+          --duration <TIME>    Duration: duration, max_duration, hold_for or deadline, as the executor
+                               has it, such as 5m [env: PLIMSOLL_DURATION=]
+          --timeout <TIME>     Request timeout, such as 10s [env: PLIMSOLL_TIMEOUT=]
+          --var <NAME=VALUE>   A variable of `vars:`, as name=value
+          --set <PATH=VALUE>   Anything in the configuration, as path=value:
+                               scenarios.health.load.attempts=3
     ");
     insta::assert_snapshot!(help(&["daemon"]).await, @r"
     Run all scenarios on their schedules, serve the page, send the mails. For months
@@ -206,6 +216,8 @@ async fn help_says_what_there_is() {
     Options:
       -c, --config <FILE>            The configuration; otherwise ./plimsoll.yaml, or
                                      /etc/plimsoll/plimsoll.yaml [env: PLIMSOLL_CONFIG=]
+          --env <NAME>               One of `environments:`, laid over the configuration [env:
+                                     PLIMSOLL_ENVIRONMENT=]
           --log-format <LOG_FORMAT>  Log lines for people or for machines; auto is text on a terminal
                                      and JSON otherwise [env: PLIMSOLL_LOG_FORMAT=] [default: auto]
       -h, --help                     Print help
@@ -221,6 +233,8 @@ async fn help_says_what_there_is() {
     Options:
       -c, --config <FILE>  The configuration; otherwise ./plimsoll.yaml, or /etc/plimsoll/plimsoll.yaml
                            [env: PLIMSOLL_CONFIG=]
+          --env <NAME>     One of `environments:`, laid over the configuration [env:
+                           PLIMSOLL_ENVIRONMENT=]
       -h, --help           Print help
     ");
     insta::assert_snapshot!(help(&["pause"]).await, @r#"
@@ -234,6 +248,8 @@ async fn help_says_what_there_is() {
     Options:
       -c, --config <FILE>  The configuration; otherwise ./plimsoll.yaml, or /etc/plimsoll/plimsoll.yaml
                            [env: PLIMSOLL_CONFIG=]
+          --env <NAME>     One of `environments:`, laid over the configuration [env:
+                           PLIMSOLL_ENVIRONMENT=]
       -h, --help           Print help
     "#);
     insta::assert_snapshot!(help(&["resume"]).await, @r"
@@ -244,6 +260,8 @@ async fn help_says_what_there_is() {
     Options:
       -c, --config <FILE>  The configuration; otherwise ./plimsoll.yaml, or /etc/plimsoll/plimsoll.yaml
                            [env: PLIMSOLL_CONFIG=]
+          --env <NAME>     One of `environments:`, laid over the configuration [env:
+                           PLIMSOLL_ENVIRONMENT=]
       -h, --help           Print help
     ");
     insta::assert_snapshot!(help(&["schema"]).await, @r"
@@ -406,6 +424,8 @@ const KEYS: &[&str] = &[
     "generator",
     "hooks",
     "limit",
+    "elapsed_s",
+    "environment",
     "recovery_s",
     "search",
     "plan",
@@ -432,7 +452,7 @@ async fn json_on_standard_output_is_json_alone() {
     let mut timings = keys(&run["timing_s"]);
     timings.sort_unstable();
     assert_eq!(timings, ["blocked", "connect", "dns", "tls", "transfer", "ttfb"]);
-    assert_eq!(keys(&run["steps"]["hello"]), ["sent", "outcomes", "latency_s"]);
+    assert_eq!(keys(&run["steps"]["hello"]), ["sent", "outcomes", "latency_s", "iterations", "iteration_s"]);
     assert_eq!(keys(&run["generator"])[..4], ["valid", "cpu_ratio", "rss_bytes", "open_fds"]);
     let threshold = keys(&run["thresholds"][0]);
     assert_eq!(threshold[..8], ["expr", "name", "value", "limit", "unit", "margin_ratio", "result", "severity"]);

@@ -91,9 +91,13 @@ async fn what_is_asked_for_is_sent_to_the_unit() {
     check("/many", &["-n", "100", "-c", "10"], 100).await;
     check("/default", &["-c", "4"], 200).await;
     check("/few", &["-n", "3"], 3).await;
+    check("/uneven", &["-n", "101", "-c", "10"], 101).await;
     check("/rate", &["--rate", "50", "-n", "25"], 25).await;
     check("/odd", &["--rate", "7/s", "-n", "3"], 3).await;
     check("/time", &["--rate", "40/s", "-z", "500ms"], 20).await;
+    let (code, run) = place.hit("/long", &["-z", "300ms", "-c", "3"]).await;
+    assert_eq!((code, run["sent"].as_u64()), (0, Some(place.received("/long"))), "{run}");
+    assert!(place.received("/long") >= 3, "{run}");
     check("/limit", &["-n", "20", "--threshold", "p95(latency) < 1m", "--no-keepalive"], 20).await;
 }
 
@@ -198,7 +202,7 @@ async fn what_cannot_be_meant_is_refused_with_what_to_write() {
     help: get, post, put, patch, delete, head or options
     error: `-d @FOLDER/none.json`: No such file or directory (os error 2)
     error: `nn` is not a variable here
-    help: known here: vu, iteration, n, identity, run_id, now, uuid, random, vars, secret, env
+    help: known here: vu, iteration, n, identity, user, run_id, now, now_ms, uuid, random, vars, secret, env, data
     error: `--timeout soon`: write a duration such as 500ms, 10s, 5m, 1h30m or 30d
     error: `-H A` is given twice
     help: join the values by a comma

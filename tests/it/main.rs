@@ -8,6 +8,8 @@ mod deploy;
 mod docs;
 mod e2e;
 mod engine;
+mod examples;
+mod explain;
 mod hit;
 mod kill;
 mod limits;

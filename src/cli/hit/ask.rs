@@ -181,9 +181,8 @@ fn load(args: &HitArgs) -> Result<Value, String> {
         (requests, None) => {
             let requests = requests.unwrap_or(REQUESTS);
             let users = u64::from(users).min(requests);
-            let users = (1..=users).rev().find(|users| requests % users == 0).unwrap_or(1);
             Ok(json!({
-                "executor": "per-vu-iterations", "vus": users, "iterations": requests / users, "max_duration": LONGEST,
+                "executor": "shared-iterations", "vus": users, "iterations": requests, "max_duration": LONGEST,
             }))
         }
     }

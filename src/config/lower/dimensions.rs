@@ -58,9 +58,6 @@ pub(super) fn of(groups: &[Arc<Group>], repeat: Repeat) -> Dimensions {
         for (dimension, _) in group.steps().flat_map(|step| &step.tags) {
             found.insert(dimension.to_string(), Values::Any);
         }
-        if group.steps().any(|step| step.repeat.is_some()) {
-            found.insert("turn".to_owned(), Values::Any);
-        }
         if group.load.identities.is_some() {
             found.insert("identity".to_owned(), Values::Any);
         }
@@ -100,7 +97,7 @@ fn source(dimension: &str) -> &'static str {
         "phase" => "phases are those of `phases: [{name: …, load: …}]`",
         "user" => "users are those of `users: {NAME: {load: …}}`",
         "repeat" => "repeats are those of `repeat: {times: 5}`",
-        "turn" => "turns are those of a step with `loop:`",
+        "turn" => "turns are those of a step with `loop: {times: 5, as: turn}`",
         "identity" => "identities are those of `load: {identities: 5}`",
         _ => "leave the selector out",
     }

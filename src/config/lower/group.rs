@@ -56,36 +56,7 @@ impl Lower<'_> {
 
     fn written_groups<'a>(&mut self, common: &Common<'a>) -> (Vec<Written<'a>>, Arrangement) {
         let (at, raw) = (common.at, common.raw);
-        let there = |key: &str, read: bool| read || self.node(&at.key(key)).is_some();
-        // `users: 10` is another slip, which has been noted.
-        let users = self.node(&at.key("users")).is_some_and(|node| matches!(node.value, Value::Map(_)));
-        let keys = [
-            ("load", there("load", raw.load.is_some())),
-            ("phases", there("phases", raw.phases.is_some())),
-            ("users", users),
-        ];
-        let keys: Vec<&str> = keys.into_iter().filter_map(|(key, there)| there.then_some(key)).collect();
-        match keys.as_slice() {
-            [] => {
-                let name = Self::last_key(at);
-                let help = "write `load: {executor: probe}` for a single check";
-                self.key_error(at, format!("`load` is missing in scenario `{name}`"), help);
-                if ["steps", "tasks", "acquire"].iter().all(|key| self.node(&at.key(key)).is_none()) {
-                    let help = "write `steps: [{get: /health}]`";
-                    self.key_error(at, format!("`steps` is missing in scenario `{name}`"), help);
-                }
-            }
-            [first, second, ..] => {
-                let help =
-                    "`load` is one load, `phases` follow each other, `users` act at the same time: keep one of them";
-                self.key_error(
-                    &at.key(second),
-                    format!("a scenario has one of them: here are `{first}` and `{second}`"),
-                    help,
-                );
-            }
-            [_] => {}
-        }
+        let kind = self.kind_of_groups(common);
         let alone = raw.load.iter().map(|load| Written {
             at: at.clone(),
             labels: Labels::default(),
@@ -119,13 +90,50 @@ impl Lower<'_> {
             on_start: group.on_start.as_deref(),
             on_stop: group.on_stop.as_deref(),
         });
-        let (written, arrangement): (Vec<_>, _) = match keys.first() {
-            Some(&"phases") => (phases.collect(), Arrangement::Sequence),
-            Some(&"users") => (users.collect(), Arrangement::SideBySide),
+        let (written, arrangement): (Vec<_>, _) = match kind {
+            Some("phases") => (phases.collect(), Arrangement::Sequence),
+            Some("users") => (users.collect(), Arrangement::SideBySide),
             _ => (alone.collect(), Arrangement::Sequence),
         };
         self.group_names(&written);
         (written, arrangement)
+    }
+
+    /// The first of `load`, `phases` and `users` that is there: a scenario has one of them.
+    fn kind_of_groups(&mut self, common: &Common<'_>) -> Option<&'static str> {
+        let (at, raw) = (common.at, common.raw);
+        let there = |key: &str, read: bool| read || self.node(&at.key(key)).is_some();
+        // `users: 10` is another slip, which has been noted.
+        let users = self.node(&at.key("users")).is_some_and(|node| matches!(node.value, Value::Map(_)));
+        let keys = [
+            ("load", there("load", raw.load.is_some())),
+            ("phases", there("phases", raw.phases.is_some())),
+            ("users", users),
+        ];
+        let keys: Vec<&'static str> = keys.into_iter().filter_map(|(key, there)| there.then_some(key)).collect();
+        match keys.as_slice() {
+            [] if self.node(&at.key("users")).is_some() => {}
+            [] => {
+                let name = Self::last_key(at);
+                let help = "write `load: {executor: probe}` for a single check";
+                self.key_error(at, format!("`load` is missing in scenario `{name}`"), help);
+                if ["steps", "tasks", "acquire"].iter().all(|key| self.node(&at.key(key)).is_none()) {
+                    let help = "write `steps: [{get: /health}]`";
+                    self.key_error(at, format!("`steps` is missing in scenario `{name}`"), help);
+                }
+            }
+            [first, second, ..] => {
+                let help =
+                    "`load` is one load, `phases` follow each other, `users` act at the same time: keep one of them";
+                self.key_error(
+                    &at.key(second),
+                    format!("a scenario has one of them: here are `{first}` and `{second}`"),
+                    help,
+                );
+            }
+            [_] => {}
+        }
+        keys.first().copied()
     }
 
     fn group_names(&mut self, written: &[Written<'_>]) {
@@ -345,7 +353,7 @@ impl Lower<'_> {
         match found.as_slice() {
             [(_, think)] => Some(*think),
             [] => {
-                if !self.troubled(at) {
+                if !self.troubled(at) && self.node(&at.key("between")).is_none() {
                     self.key_error(at, "a pause has a length", "write `think: 2s` or `think: {between: [1s, 5s]}`");
                 }
                 None

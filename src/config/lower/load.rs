@@ -9,6 +9,7 @@ mod words;
 use std::time::Duration;
 
 pub(super) use self::length::{length, of as length_of};
+pub(crate) use self::words::keys_of;
 
 use super::{At, Lower, target::connections};
 use crate::{

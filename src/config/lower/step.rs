@@ -13,6 +13,7 @@ use super::{At, Lower, Scope};
 use crate::{
     config::{check::short, hints, raw},
     model::{
+        expr::Expect,
         scenario::{Action, BodySpec, Capture, CaptureFrom, OkStatus, RequestSpec, Step},
         template::{Escape, FUNCTIONS, JsonTemplate, Template},
     },
@@ -118,12 +119,7 @@ impl Lower<'_> {
             .field("timeout", |step| step.timeout.as_ref())
             .filter(|_| !until)
             .map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::from_millis(1)));
-        let mut expect = Vec::new();
-        for (list, at) in written.both("expect", |step| step.expect.as_ref()) {
-            for (index, text) in list.iter() {
-                expect.extend(self.expect(&at.item(index), &text.0));
-            }
-        }
+        let expect = self.expectations(&written);
         let mut capture: Vec<Capture> = Vec::new();
         for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
             for (name, raw) in &fields.0 {
@@ -140,6 +136,7 @@ impl Lower<'_> {
         let name = name.unwrap_or_else(|| label(&method, path_text));
         let request = RequestSpec { method, path, headers, body, auth: self.own_auth(&written, scope) };
         let course = self.course(&written, outer, repeat);
+        let tags = self.tags(&written, scope, course.repeat.as_ref());
         Some(Step {
             timeout,
             expect,
@@ -151,10 +148,20 @@ impl Lower<'_> {
             repeat: course.repeat,
             until: course.until,
             stream: written.field("stream", |step| step.stream.as_ref()).map(|(raw, at)| self.stream(&at, raw)),
-            tags: self.tags(&written, scope),
+            tags,
             think: course.think,
             ..Step::new(name.as_str(), Action::Http(Box::new(request)))
         })
+    }
+
+    fn expectations(&mut self, written: &Written<'_>) -> Vec<Expect> {
+        let mut expect = Vec::new();
+        for (list, at) in written.both("expect", |step| step.expect.as_ref()) {
+            for (index, text) in list.iter() {
+                expect.extend(self.expect(&at.item(index), &text.0));
+            }
+        }
+        expect
     }
 
     /// A named request of any file. `None` if there is none, or it could not be read.

@@ -13,7 +13,7 @@ use crate::{
     judge::METRICS,
     model::{
         Name,
-        expr::{Dimension, Measure, Metric, Pattern, Threshold},
+        expr::{Aggregation, Dimension, Measure, Metric, Pattern, Threshold},
         metric::CustomMetric,
         outcome::Outcome,
         run::Severity,
@@ -317,7 +317,12 @@ impl Lower<'_> {
             let figures: Vec<(Name, Unit)> = target.figures().map(|(name, (unit, _))| (name, unit)).collect();
             let known: Vec<&str> = figures.iter().map(|(name, _)| &**name).collect();
             let custom: Vec<&str> = measured.custom.iter().map(|metric| &*metric.name).collect();
-            for name in threshold.stats().filter(|name| !known.contains(name) && !custom.contains(name)) {
+            // `restarts(target)` asks all of its counters.
+            let all = threshold.aggregates().iter().any(|aggregate| aggregate.by == Aggregation::Restarts)
+                && target.figures().any(|(_, (_, counter))| counter);
+            let there = |name: &&str| known.contains(name) || custom.contains(name) || (all && *name == "target");
+            let unknown = |name: &&str| !there(name);
+            for name in threshold.stats().filter(unknown) {
                 let words = known.iter().chain(&custom).copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
                     Some(near) => format!("did you mean `{near}`?"),

@@ -157,7 +157,11 @@ async fn it_is_known_whether_the_target_merely_closed() {
     let check = async |pieces: &[&[u8]], expected: (&str, bool, Option<u16>)| {
         let (conn, result) = answered(pieces, all()).await;
         let error = result.expect_err("no answer");
-        assert_eq!((error.reason, error.closed, error.status.map(|status| status.as_u16())), expected, "{error:?}");
+        assert_eq!(
+            (error.reason, error.unanswered.is_some(), error.status.map(|status| status.as_u16())),
+            expected,
+            "{error:?}"
+        );
         assert!(!conn.is_open());
     };
     check(&[], (fail::RESET, true, None)).await;
@@ -175,7 +179,7 @@ async fn it_is_known_whether_the_target_merely_closed() {
     };
     let (result, ()) = tokio::join!(conn.exchange(&asked, all()), reset);
     let error = result.expect_err("no answer");
-    assert_eq!((error.reason, error.closed), (fail::RESET, false), "{error:?}");
+    assert_eq!((error.reason, error.unanswered), (fail::RESET, None), "{error:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{io, rc::Rc, time::Duration};
 
 use super::{
     crew::{Crew, cut_after, race},
-    open::{Slots, arrive},
+    open::{Slots, arrive, leave},
 };
 use crate::{
     load::{plan::burst::Bursts, stop::Cause},
@@ -47,6 +47,7 @@ pub(super) async fn bursts(crew: &Rc<Crew>, plan: Bursts) -> io::Result<()> {
         Some(length) => crew.land(crew.begun + length).await,
         None => shared.stop.end_of_plan(),
     }
+    leave(crew, &slots).await;
     Ok(())
 }
 

@@ -67,6 +67,19 @@ impl Slots {
     }
 }
 
+/// The users of the slots end: what each does after its last iteration, it does within the grace.
+pub(super) async fn leave(crew: &Rc<Crew>, slots: &Slots) {
+    if crew.shared.group.on_stop.is_empty() {
+        return;
+    }
+    for (vu, user) in (1..).zip(slots.kept.take()) {
+        let Some(mut user) = user else { continue };
+        let aboard = Crew::board(crew);
+        spawn_local(async move { aboard.crew.shared.end(&Turn::of(vu, 0), &mut user).await });
+    }
+    race(cut_after(&crew.shared.stop, crew.grace), crew.all_landed()).await;
+}
+
 /// A slot that is taken; dropping it gives it back.
 struct Slot {
     /// From 1.
@@ -125,6 +138,7 @@ pub(super) async fn arrivals(crew: &Rc<Crew>, mut plan: Arrivals, length: Durati
         crew.all_landed().await;
     };
     race(over, landed).await;
+    leave(crew, &slots).await;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use crate::{
         fake::{Fake, FakeAnswer},
         feeds::{Feeds, Takes},
         gate::Gate,
+        metrics::Metrics,
         perform::Transport,
         recorder::{IterationEnd, Recorder},
         stop::{Cause, Stop},
@@ -62,7 +63,7 @@ impl Bench {
             let mut line = format!("{} {}", head.method(), head.uri());
             for name in ["cookie", "authorization", "x-user"] {
                 for value in head.headers().get_all(name) {
-                    line.push_str(&format!(" {name}: {}", value.to_str().expect("text")));
+                    line = format!("{line} {name}: {}", value.to_str().expect("text"));
                 }
             }
             let (status, headers, body) = reply(n, &line);
@@ -77,6 +78,7 @@ impl Bench {
         let shared = Shared {
             group: scenario.groups[0].clone(),
             constants: scenario.constants.clone().into(),
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(Rc::new(fake)),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),
@@ -87,6 +89,7 @@ impl Bench {
             inherited: RefCell::default(),
             started: std::cell::Cell::new(clock::mono()),
             count: Rc::default(),
+            metrics: Metrics::of(&scenario),
             takes: Takes::of(&Feeds::new(&scenario.data, scenario.seed), &scenario.groups[0]),
             scenario: Arc::new(scenario),
         };
@@ -121,7 +124,7 @@ fn bench(steps: &str, reply: impl Fn(u64, &str) -> Reply + 'static) -> Bench {
 }
 
 /// `ok=2 rejected=1`, and how long it took in milliseconds.
-fn told(data: &RunData) -> String {
+pub(crate) fn told(data: &RunData) -> String {
     let counts = data.counts();
     let all = [counts.ok, counts.rejected, counts.failed, counts.interrupted];
     let parts = Outcome::ALL.iter().zip(all).filter(|(_, count)| *count > 0);
@@ -223,6 +226,11 @@ async fn polling_ends_with_its_time_or_with_the_run() {
 
 #[tokio::test(start_paused = true)]
 async fn each_try_counts_and_waits_as_long_as_the_target_asks() {
+    use IterationEnd::{Completed, Failed};
+    const NO: Reply = (429, &[], "");
+    const LATER: Reply = (429, &[("retry-after", "30")], "");
+    const BAD: Reply = (500, &[], "");
+
     let check = async |on: &str, answers: &'static [Reply], expected: &str, end: IterationEnd, seconds: u64| {
         let bench =
             bench(&format!("      - {{get: /a, on: {on}}}"), |n, _| answers[(n as usize - 1).min(answers.len() - 1)]);
@@ -231,10 +239,6 @@ async fn each_try_counts_and_waits_as_long_as_the_target_asks() {
         assert_eq!(told(&bench.data()), expected, "{on}");
         assert_eq!((clock::mono() - begun).as_secs(), seconds, "{on}");
     };
-    use IterationEnd::{Completed, Failed};
-    const NO: Reply = (429, &[], "");
-    const LATER: Reply = (429, &[("retry-after", "30")], "");
-    const BAD: Reply = (500, &[], "");
     check("{rejected: {retry: {max: 3}}}", &[NO, NO, OK], "ok=1 rejected=2", Completed, 3).await;
     check("{rejected: {retry: {max: 2, backoff: 1s..1s}}}", &[NO], "rejected=3", Failed, 2).await;
     check("{rejected: {retry: {max: 9}}}", &[LATER, OK], "ok=1 rejected=1", Completed, 30).await;

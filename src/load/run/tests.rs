@@ -13,14 +13,17 @@ use crate::{
         gate::Gate,
         perform::Transport,
         stop::Cause,
-        testing::{answer, answers_after, get, group, scenario},
+        tests::{answer, answers_after, get, group, scenario},
         user::Shared,
     },
     model::{
         clock::{self, Clock, SystemClock},
         labels::Labels,
         run::{RunSummary, Trigger},
-        scenario::{Arrangement, Arrivals, Executor, Group, LimitSpec, Repeat, Scenario, SearchSpec, SearchVariable},
+        scenario::{
+            Arrangement, Arrivals, Executor, Group, LimitSpec, RecoverySpec, Repeat, Scenario, SearchSpec,
+            SearchVariable,
+        },
         settings::{Policy, Redactor},
         units::Rate,
     },
@@ -65,6 +68,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             scenario: run.request.scenario.clone(),
             group: group.clone(),
             constants: run.request.scenario.constants.clone().into(),
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
@@ -75,6 +79,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
             count: run.count.clone(),
+            metrics: crate::load::metrics::Metrics::default(),
             takes: Takes::of(&run.feeds, group),
         })
     });
@@ -272,4 +277,30 @@ async fn a_limit_says_what_it_held() {
     let run = quietly(change, answers_after(10)).await;
     assert_eq!(run.limit.expect("findings")["cycles"], 2);
     assert_eq!(run.planned, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_recovery_after_a_phase_is_timed() {
+    // Slow while it is overloaded and for 20 s more.
+    let begun = clock::mono();
+    let fake = Fake::new(move |_| {
+        let at = clock::mono().saturating_duration_since(begun).as_secs();
+        answer(10, if (30..80).contains(&at) { 429 } else { 200 })
+    });
+    let change = |scenario: &mut Scenario| {
+        scenario.groups = vec![
+            labelled("phase", "baseline", rate(5.0, 30)),
+            labelled("phase", "overload", rate(50.0, 30)),
+            labelled("phase", "after", rate(5.0, 60)),
+        ];
+        scenario.recovery = Some(RecoverySpec {
+            after: "overload".into(),
+            until: vec![crate::judge::parse_threshold("rate(rejected) == 0%").expect("a threshold")],
+            hold: s(10),
+            within: s(30),
+        });
+    };
+    let run = quietly(change, fake).await;
+    let recovery = run.recovery_s.expect("it recovered");
+    assert!((18.5..=22.5).contains(&recovery), "{recovery}");
 }

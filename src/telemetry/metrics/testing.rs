@@ -45,6 +45,7 @@ fn sample(outcome: Outcome, reason: &str, status: Option<u16>, ms: u64) -> Sampl
         timing: [None, None, Some(Duration::from_millis(1)), None, Some(time), Some(Duration::from_millis(1))],
         bytes: (100, 2000),
         reused: Some(ms.is_multiple_of(2)),
+        reconnected: false,
         stream: None,
     }
 }

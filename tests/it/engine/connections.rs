@@ -63,6 +63,39 @@ async fn an_idle_connection_that_was_closed_is_noticed_before_anything_is_sent()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_crosses_a_request_costs_a_connection_and_is_counted() {
+    // It answers one request of each connection; with the next one in hand it closes, or resets.
+    let server = async |resets: bool| {
+        Server::start(move |mut stream| async move {
+            if request(&mut stream).await.is_none() || stream.write_all(OK).await.is_err() {
+                return;
+            }
+            let _next = request(&mut stream).await;
+            if resets {
+                let _gone = stream.set_zero_linger();
+            }
+        })
+        .await
+    };
+    let (closes, resets) = (server(false).await, server(true).await);
+    let check = async |server: &Server, step: &str, expected: &str, reconnects: u64| {
+        let load = format!("    load: {{executor: per-vu-iterations, vus: 2, iterations: 4}}\n    steps: [{step}]");
+        let before = server.accepted();
+        let done = run(&settings(&server.url(), "", &load)).await;
+        assert_eq!(done.ledger(), expected, "{step}: {:?}", done.run.first_failure);
+        assert_eq!(done.data.total().reconnects, reconnects, "{step}");
+        assert_eq!(done.connections().0, server.accepted() - before, "{step}");
+    };
+    // The target has seen each of these twice: answered <= seen <= sent + reconnects.
+    check(&closes, "{get: /}", "ok=8", 6).await;
+    check(&closes, "{put: /}", "ok=8", 6).await;
+    // It may have been read, and twice is not once.
+    check(&closes, "{post: /}", "ok=4 failed.reset=4", 0).await;
+    // Nobody resets an idle connection.
+    check(&resets, "{get: /}", "ok=4 failed.reset=4", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_before_the_end_of_the_request_is_an_answer() {
     // A megabyte is on its way when the answer comes; the rest is never read.
     let server = Server::start(|mut stream| async move {

@@ -27,6 +27,12 @@ const EXECUTORS: [(ExecutorWord, &str, &[&str]); 12] = [
 /// What every executor takes.
 const COMMON: [&str; 5] = ["executor", "identities", "connections", "max_in_flight", "graceful_stop"];
 
+/// The keys that an executor takes, by its word.
+pub(crate) fn keys_of(word: &str) -> Option<Vec<&'static str>> {
+    let (.., keys) = EXECUTORS.iter().find(|(_, name, _)| *name == word)?;
+    Some(keys.iter().copied().chain(COMMON).filter(|key| *key != "executor").collect())
+}
+
 /// Word and keys of an executor.
 pub(super) fn of(executor: ExecutorWord) -> (&'static str, &'static [&'static str]) {
     EXECUTORS.iter().find(|(word, ..)| *word == executor).map_or(("", &[]), |(_, name, keys)| (*name, *keys))

@@ -191,7 +191,13 @@ impl Lower<'_> {
         }
     }
 
-    pub(super) fn tags(&mut self, written: &Written<'_>, scope: Scope<'_>) -> Vec<(Name, Template)> {
+    /// The labels of a step's series: its `tags:`, and `turn` where its loop counts turns.
+    pub(super) fn tags(
+        &mut self,
+        written: &Written<'_>,
+        scope: Scope<'_>,
+        repeat: Option<&Loop>,
+    ) -> Vec<(Name, Template)> {
         const OTHERS: [&str; 7] = ["step", "status", "outcome", "reason", "timing", "scenario", "overflow"];
         let mut tags: Vec<(Name, Template)> = Vec::new();
         for (fields, at) in written.both("tags", |step| step.tags.as_ref()) {
@@ -218,6 +224,9 @@ impl Lower<'_> {
                 );
             }
         }
+        if repeat.is_some_and(|repeat| &*repeat.name == "turn") {
+            tags.push(("turn".into(), self.template(written.step.1, "${turn}", Escape::None, scope)));
+        }
         tags
     }
 }
@@ -238,9 +247,7 @@ fn by_word(word: raw::OnFail) -> Reaction {
 /// Adds every operand of the condition; whether it looks into the body in a way that no operand shows.
 fn operands_of<'a>(condition: &'a Condition, out: &mut Vec<&'a Operand>) -> bool {
     match condition {
-        Condition::And(all) | Condition::Or(all) => {
-            all.iter().fold(false, |found, inner| operands_of(inner, out) || found)
-        }
+        Condition::And(all) | Condition::Or(all) => all.iter().filter(|inner| operands_of(inner, out)).count() > 0,
         Condition::Not(inner) => operands_of(inner, out),
         Condition::Compare { left, right, .. } | Condition::Contains { left, text: right, .. } => {
             out.extend([left, right]);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::{
     load::{
         stop::Cause,
-        testing::{Bench, answers_after, group},
+        tests::{Bench, answers_after, group},
     },
     model::{
         scenario::{Arrivals, BurstGap, Executor, LevelEnd, Think, VuStage},

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::{
     load::{
         fake::Fake,
-        testing::{Bench, answer, answers_after, get, group},
+        tests::{Bench, answer, answers_after, get, group},
     },
     model::{
         clock,

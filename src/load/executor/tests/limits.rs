@@ -6,7 +6,7 @@ use crate::{
     load::{
         fake::{Fake, FakeAnswer},
         stop::Cause,
-        testing::{Bench, answer, get, group},
+        tests::{Bench, answer, get, group},
     },
     model::scenario::{Executor, LimitSpec},
 };

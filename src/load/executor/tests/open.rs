@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::{
     load::{
         plan::outline::group_outline,
-        testing::{Bench, answers_after, group},
+        tests::{Bench, answers_after, get, group},
     },
     model::{
         outcome::DropReason,
@@ -107,5 +107,20 @@ proptest! {
             prop_assert_eq!(ran.counts().1, 0);
             Ok(())
         })?;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_users_of_an_open_load_leave_as_they_came() {
+    let rate = Executor::ConstantArrivalRate { rate: per_second(10.0), duration: s(5), arrivals: Arrivals::Uniform };
+    let burst = Executor::Burst { size: 3, repeat: 5, gap: BurstGap::Pause(s(1)) };
+    for (executor, iterations) in [(rate, 50), (burst, 15)] {
+        let mut group = group(executor);
+        (group.on_start, group.on_stop) = (vec![get("hello", "/")], vec![get("goodbye", "/")]);
+        let bench = Bench::new(group, answers_after(250));
+        let ran = bench.run().await;
+        assert_eq!(ran.counts(), (iterations, 0));
+        let greetings = bench.fake.counts().0 - iterations;
+        assert!(greetings >= 6 && greetings.is_multiple_of(2), "as many goodbyes as hellos: {greetings}");
     }
 }

@@ -102,6 +102,7 @@ impl Bench {
             constants: scenario.constants.clone().into(),
             scenario: Arc::new(scenario),
             group,
+            literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             gate: Gate::new(policy),
             recorder: Rc::new(Recorder::default()),
@@ -111,6 +112,7 @@ impl Bench {
             run_id: "r".into(),
             inherited: RefCell::default(),
             started: Cell::new(clock::mono()),
+            metrics: crate::load::metrics::Metrics::default(),
             takes: crate::load::feeds::Takes::default(),
             count: Rc::default(),
         };
