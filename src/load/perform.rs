@@ -139,12 +139,12 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let want = Want { sink, ..self.want(step) };
+        let wanted = Want { sink, ..self.want(step) };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let User { conn, patience, jar, .. } = user;
         let result = {
-            let attempt = pin!(self.attempt(&request, want, handed, conn, &progress));
+            let attempt = pin!(self.attempt(&request, wanted, handed, conn, &progress));
             match patience.wait(&self.stop, handed + timeout, attempt).await {
                 Waited::Done(result) => result,
                 Waited::TimedOut => Err(timed_out(&progress, timeout)),
