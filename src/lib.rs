@@ -15,6 +15,7 @@ pub mod load;
 pub mod measure;
 pub mod model;
 pub mod practice;
+pub mod probe;
 pub mod schedule;
 pub mod store;
 pub mod telemetry;

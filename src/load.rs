@@ -21,6 +21,7 @@ pub mod perform;
 pub mod plan;
 pub mod poller;
 pub mod pool;
+pub mod probing;
 pub mod recorder;
 pub mod report;
 pub mod run;

@@ -11,6 +11,7 @@ mod group;
 mod host;
 mod load;
 mod metric;
+mod probe;
 mod scenario;
 mod schedule;
 mod stats;
@@ -116,6 +117,8 @@ struct Lower<'a> {
     problems: &'a mut Problems,
     constants: Constants,
     redactor: Redactor,
+    /// What may be loaded.
+    policy_in_force: crate::model::settings::Policy,
     /// Names under `vars`, `secret` and `env`, and the scenario's under `data`.
     known: BTreeMap<&'static str, Vec<String>>,
     /// What other tasks of the same users capture.
@@ -158,6 +161,7 @@ pub(crate) fn lower(
         problems,
         constants,
         redactor,
+        policy_in_force: crate::model::settings::Policy::default(),
         known,
         elsewhere: Vec::new(),
         fields: BTreeMap::new(),
@@ -165,6 +169,7 @@ pub(crate) fn lower(
     lower.constants();
     let daemon = lower.daemon();
     let policy = lower.policy(host);
+    lower.policy_in_force = policy.clone();
     let telemetry = lower.telemetry();
     let targets = lower.targets(&policy);
     lower.unused_requests();

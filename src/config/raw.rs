@@ -7,6 +7,7 @@ mod data;
 mod group;
 mod load;
 mod metric;
+mod probe;
 mod scenario;
 mod step;
 mod stream;
@@ -19,7 +20,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 pub(crate) use self::{
-    alerts::*, data::*, group::*, load::*, metric::*, scenario::*, step::*, stream::*, target::*, whole::*, words::*,
+    alerts::*, data::*, group::*, load::*, metric::*, probe::*, scenario::*, step::*, stream::*, target::*, whole::*,
+    words::*,
 };
 
 /// A Plimsoll configuration.

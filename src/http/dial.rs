@@ -2,16 +2,19 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use tokio::net::TcpStream;
-
 pub use super::reach::{GENERATOR, POLICY};
 use super::{
     conn::Conn,
     reach::{Reach, Stage},
-    stream::{Meter, Transport},
+    stream::Transport,
     tls::{Tls, TlsError},
 };
-use crate::model::{clock, outcome::fail, scenario::Target, settings::Policy};
+use crate::model::{
+    clock,
+    outcome::fail,
+    scenario::{BaseUrl, HttpVersion, Target},
+    settings::Policy,
+};
 
 /// How long the parts of opening a connection took; `None` where the part did not happen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,55 +36,105 @@ pub struct DialError {
     pub detail: String,
 }
 
+/// Opens byte streams to one place: TCP, and TLS where it is spoken.
+#[derive(Debug)]
+pub struct Opener {
+    reach: Reach,
+    tls: Option<Tls>,
+    limit: Duration,
+}
+
+impl Opener {
+    /// Streams to `place`, each opened within `limit`; names are resolved again after `dns_ttl`.
+    pub fn new(place: BaseUrl, policy: Arc<Policy>, tls: Option<Tls>, dns_ttl: Duration, limit: Duration) -> Self {
+        Self { reach: Reach::new(place, policy, dns_ttl), tls, limit }
+    }
+
+    /// Another one to the same place, with the same TLS configuration: it reads no file again.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { reach: self.reach.another(), tls: self.tls.clone(), limit: self.limit }
+    }
+
+    /// How the place is found.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// How TLS is spoken, and what was seen of it; `None` where it is not.
+    pub fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
+    }
+
+    /// Opens a stream.
+    pub async fn open(&self) -> (DialTimes, Result<Transport, DialError>) {
+        let mut times = DialTimes::default();
+        let stage = Stage::default();
+        let result = tokio::time::timeout(self.limit, self.connect(&mut times, &stage)).await;
+        (times, result.unwrap_or_else(|_| Err(stage.late(self.reach.origin(), self.limit))))
+    }
+
+    async fn connect(&self, times: &mut DialTimes, stage: &Stage) -> Result<Transport, DialError> {
+        let stream = self.reach.open(self.limit, times, stage).await?;
+        let Some(tls) = &self.tls else { return Ok(Transport::Plain(stream)) };
+        stage.reason.set(fail::TLS);
+        let start = clock::mono();
+        let stream = tls.connect(&self.reach.origin().host, stream).await;
+        times.tls = Some(clock::mono() - start);
+        stream.map(|stream| Transport::Tls(Box::new(stream))).map_err(|detail| DialError { reason: fail::TLS, detail })
+    }
+}
+
 /// Opens connections to one target for one worker; remembers resolved names for `dns_ttl`.
 #[derive(Debug)]
 pub struct Dialer {
-    target: Arc<Target>,
-    reach: Reach,
-    tls: Option<Tls>,
+    opener: Opener,
+    version: HttpVersion,
 }
 
 impl Dialer {
     /// A dialer for `target`. Blocks on reading certificates.
-    pub fn new(target: Arc<Target>, policy: Arc<Policy>) -> Result<Self, TlsError> {
-        let tls = target.base.https.then(|| Tls::new(&target.http.tls, &[b"http/1.1"])).transpose()?;
-        let reach = Reach::new(target.base.clone(), policy, target.http.dns_ttl);
-        Ok(Self { target, reach, tls })
+    pub fn new(target: &Target, policy: Arc<Policy>) -> Result<Self, TlsError> {
+        let http = &target.http;
+        let alpn: &[&[u8]] = match http.version {
+            HttpVersion::Auto => &[b"h2", b"http/1.1"],
+            HttpVersion::Http11 | HttpVersion::H2c => &[b"http/1.1"],
+            HttpVersion::Http2 => &[b"h2"],
+        };
+        let tls = target.base.https.then(|| Tls::new(&http.tls, alpn)).transpose()?;
+        let opener = Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout);
+        Ok(Self { opener, version: http.version })
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { target: self.target.clone(), reach: self.reach.another(), tls: self.tls.clone() }
+        Self { opener: self.opener.another(), version: self.version }
     }
 
     /// How TLS is spoken, and what was seen of it; `None` for `http://`.
     pub fn tls(&self) -> Option<Tls> {
-        self.tls.clone()
+        self.opener.tls()
     }
 
     /// Opens a connection within `connect_timeout`.
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
-        let mut times = DialTimes::default();
-        let limit = self.target.http.connect_timeout;
-        let stage = Stage::default();
-        let result = tokio::time::timeout(limit, self.open(&mut times, &stage)).await;
-        (times, result.unwrap_or_else(|_| Err(stage.late(&self.target.base, limit))))
+        let (times, transport) = self.opener.open().await;
+        match transport {
+            Ok(transport) => (times, self.speak(transport).await),
+            Err(error) => (times, Err(error)),
+        }
     }
 
-    async fn open(&self, times: &mut DialTimes, stage: &Stage) -> Result<Conn, DialError> {
-        let stream = self.reach.open(self.target.http.connect_timeout, times, stage).await?;
-        stage.reason.set(fail::TLS);
-        let transport = self.secure(stream, times).await?;
-        Ok(Conn::h1(transport, Rc::new(Meter::default())))
-    }
-
-    async fn secure(&self, stream: TcpStream, times: &mut DialTimes) -> Result<Transport, DialError> {
-        let Some(tls) = &self.tls else { return Ok(Transport::Plain(stream)) };
-        let start = clock::mono();
-        let stream = tls.connect(&self.target.base.host, stream).await;
-        times.tls = Some(clock::mono() - start);
-        stream.map(|stream| Transport::Tls(Box::new(stream))).map_err(|detail| DialError { reason: fail::TLS, detail })
+    async fn speak(&self, transport: Transport) -> Result<Conn, DialError> {
+        if self.version == HttpVersion::H2c || transport.agreed_on_h2() {
+            return Conn::h2(transport).await;
+        }
+        if self.version == HttpVersion::Http2 {
+            let detail = "the target does not speak HTTP/2; write `http: {version: auto}`".to_owned();
+            return Err(DialError { reason: fail::PROTOCOL, detail });
+        }
+        Ok(Conn::h1(transport, Rc::default()))
     }
 }
 
@@ -116,7 +169,7 @@ mod tests {
     use super::*;
     use crate::{
         http::{happy::HEAD_START, resolve::Resolver},
-        model::scenario::{BaseUrl, HttpOptions},
+        model::scenario::HttpOptions,
     };
 
     fn dialer(look_up: fn(&str, u16) -> io::Result<Vec<SocketAddr>>, connect_timeout: Duration) -> Dialer {
@@ -124,8 +177,8 @@ mod tests {
         let http = HttpOptions { connect_timeout, dns_ttl: Duration::ZERO, ..HttpOptions::default() };
         let (headers, classify) = (Vec::new(), Vec::new());
         let target = Target { name: "t".into(), base, headers, auth: None, http, classify, stats: None };
-        let mut dialer = Dialer::new(Arc::new(target), Arc::default()).expect("nothing to read");
-        dialer.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
+        let mut dialer = Dialer::new(&target, Arc::default()).expect("nothing to read");
+        dialer.opener.reach.resolver = Resolver::by(look_up, "name.localhost".into(), 80, Duration::ZERO);
         dialer
     }
 
@@ -199,7 +252,7 @@ mod tests {
     fn another_dialer_shares_the_tls_configuration() {
         let tls = Tls::new(&crate::model::scenario::TlsOptions { insecure: true, ..Default::default() }, &[]);
         let mut dialer = dialer(|_, _| Ok(Vec::new()), Duration::ZERO);
-        dialer.tls = Some(tls.expect("nothing to read"));
+        dialer.opener.tls = Some(tls.expect("nothing to read"));
         let another = dialer.another();
         assert!(another.tls().zip(dialer.tls()).is_some_and(|(ours, theirs)| ours.is(&theirs)));
     }

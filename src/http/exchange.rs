@@ -5,7 +5,13 @@ use std::time::{Duration, Instant};
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 
-use super::{conn::Conn, request::Outgoing, stream::Meter};
+use super::{
+    conn::Conn,
+    h2::{CALM, REFUSED},
+    request::Outgoing,
+    stream::Meter,
+};
+use crate::model::outcome::Outcome;
 
 /// How much of an answer's body is kept; all of it is always read and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +21,10 @@ pub enum Keep {
     /// The start of it, for the report of a failure.
     Start,
 }
+
+/// Kept of a body that nothing but a failure report needs: twice what is quoted, so that a secret is not cut in two
+/// before it is looked for.
+pub(super) const START_BYTES: usize = 2048;
 
 /// Sees each piece of a body, decoded, as it comes, and the instant at which it was read.
 pub type Sink<'a> = &'a mut dyn FnMut(&[u8], Instant);
@@ -63,7 +73,7 @@ pub struct Answer {
 /// Why there is no complete answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeError {
-    /// A name of [`fail`].
+    /// A name of [`fail`](crate::model::outcome::fail), or of a rejection that HTTP/2 has words for.
     pub reason: &'static str,
     /// In words.
     pub detail: String,
@@ -93,6 +103,18 @@ impl ExchangeError {
             Some(Unanswered::Unsent) => true,
             Some(Unanswered::Closed) => method.is_idempotent(),
         }
+    }
+}
+
+impl ExchangeError {
+    /// One before anything of an answer was known.
+    pub(super) fn new(reason: &'static str, detail: String) -> Self {
+        Self { reason, detail, status: None, unanswered: None }
+    }
+
+    /// Failed, or rejected in the words of HTTP/2.
+    pub fn outcome(&self) -> Outcome {
+        if [REFUSED, CALM].contains(&self.reason) { Outcome::Rejected } else { Outcome::Failed }
     }
 }
 

@@ -25,7 +25,7 @@ use self::{
     head::{Asked, Fault, Framing, Head},
 };
 use super::{
-    exchange::{Answer, ExchangeError, Keep, Unanswered, Want},
+    exchange::{Answer, ExchangeError, Keep, START_BYTES, Unanswered, Want},
     request::Outgoing,
     stream::Metered,
 };
@@ -33,10 +33,6 @@ use crate::model::{clock, outcome::fail};
 
 /// What is read at once, on the stack.
 const READ: usize = 16 * 1024;
-
-/// Kept of a body that nothing but a failure report needs: twice what is quoted, so that a secret is not cut in two
-/// before it is looked for.
-const START_BYTES: usize = 2048;
 
 /// Set aside for a body because it says how long it is; the rest when it comes.
 const MAX_RESERVED: u64 = 1024 * 1024;

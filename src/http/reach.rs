@@ -78,16 +78,21 @@ impl Reach {
         &self.origin
     }
 
-    /// Opens a connection. The caller bounds the time by `limit`, which the addresses share.
-    pub async fn open(&self, limit: Duration, times: &mut DialTimes, stage: &Stage) -> Result<TcpStream, DialError> {
+    /// Where it is, as far as the policy allows to go there; notes how long the look-up took.
+    pub async fn addresses(&self, times: &mut DialTimes) -> Result<Vec<SocketAddr>, DialError> {
         let (took, addresses) = self.resolver.resolve().await;
         times.dns = took;
         let addresses = addresses.map_err(|detail| DialError { reason: fail::DNS, detail })?;
-        stage.reason.set(fail::CONNECT);
         for address in &addresses {
             self.check(*address)?;
         }
-        let addresses = happy::interleave(&addresses);
+        Ok(happy::interleave(&addresses))
+    }
+
+    /// Opens a connection. The caller bounds the time by `limit`, which the addresses share.
+    pub async fn open(&self, limit: Duration, times: &mut DialTimes, stage: &Stage) -> Result<TcpStream, DialError> {
+        let addresses = self.addresses(times).await?;
+        stage.reason.set(fail::CONNECT);
         let share = limit / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
         let start = clock::mono();
         let stream = happy::race(&addresses, HEAD_START.min(share), |address| {

@@ -4,7 +4,7 @@ use std::{cell::RefCell, fmt::Write as _, rc::Rc, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT},
 };
 use bytes::{Bytes, BytesMut};
 
@@ -124,6 +124,9 @@ pub fn build_with(
     let (body, kind) = body(&spec.body, scope)?;
     if let Some(kind) = kind {
         headers.insert(CONTENT_TYPE, kind);
+    }
+    if target.http.gzip {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     }
     let uri = format!("{}{path}", target.base.prefix);
     if let Some(cookies) = cookies(&uri) {

@@ -58,6 +58,24 @@ impl Meter {
         (self.written.get(), self.read.get())
     }
 
+    /// Notes bytes that go out on another way, as a datagram or a part of a shared connection: just before they do.
+    pub fn note_write(&self, bytes: usize) {
+        if let Some(now) = self.writing() {
+            self.first_write.set(Some(now));
+        }
+        self.written.set(self.written.get() + bytes as u64);
+    }
+
+    /// Notes what came in on another way, also where its bytes are another's.
+    pub fn note_read(&self, bytes: usize) {
+        let now = Some(clock::mono());
+        if self.first_read.get().is_none() {
+            self.first_read.set(now);
+        }
+        self.last_read.set(now);
+        self.read.set(self.read.get() + bytes as u64);
+    }
+
     /// The instant at which a write begins, if it is the first.
     fn writing(&self) -> Option<Instant> {
         if self.first_write.get().is_none() { Some(clock::mono()) } else { None }
@@ -91,6 +109,16 @@ pub enum Transport {
     Plain(TcpStream),
     /// `https://`
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// Whether both sides agreed on HTTP/2 in the TLS handshake.
+    pub fn agreed_on_h2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
 }
 
 /// A transport that reports to a [`Meter`].

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::model::{
     expr::{Compare, Condition, Expect, Formula, Operand, Term},
     jsonpath,
+    metric::{CustomMetric, MetricKind},
     units::{Quantity, Unit, human, human_seconds},
 };
 
@@ -47,6 +48,32 @@ impl ResponseView<'_> {
     /// The body as JSON, if it is.
     pub fn json(&self) -> Option<&Value> {
         self.json.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+}
+
+impl CustomMetric {
+    /// Whether the body must be kept for it.
+    pub fn needs_body(&self) -> bool {
+        match &self.kind {
+            MetricKind::Rate(rate) => rate.needs_body(),
+            MetricKind::Trend { formula, .. } => formula.needs_body(),
+        }
+    }
+
+    /// What it records of a response that holds everything it looks at; `None` of any other. A rate is 0 or 1.
+    pub fn of(&self, response: &ResponseView<'_>) -> Option<f64> {
+        let operands = match &self.kind {
+            MetricKind::Rate(rate) => rate.tree.operands(),
+            MetricKind::Trend { formula, .. } => formula.tree.operands(),
+        };
+        let scope = Scope { response, groups: None };
+        if !operands.into_iter().all(|operand| scope.exists(operand)) {
+            return None;
+        }
+        match &self.kind {
+            MetricKind::Rate(rate) => Some(if rate.eval(response).is_ok() { 1.0 } else { 0.0 }),
+            MetricKind::Trend { formula, scale, .. } => formula.eval(response).map(|value| value * scale),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use ::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::metrics::{Metrics, Recorded};
+use super::metrics::Metrics;
 use crate::{
     http::{
         capture,
@@ -34,14 +34,14 @@ pub struct Judged {
     pub body: Bytes,
     /// Whether the step's `until` holds, or why not.
     pub until: Option<Result<(), String>>,
-    /// What custom metrics made of it.
-    pub recorded: Vec<(usize, Recorded)>,
+    /// What the custom metrics record of it, each by its place among them.
+    pub custom: Vec<(usize, f64)>,
 }
 
 impl From<Landing> for Judged {
     /// Where there was no answer.
     fn from(landing: Landing) -> Self {
-        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None, recorded: Vec::new() }
+        Self { landing, captured: Vec::new(), body: Bytes::new(), until: None, custom: Vec::new() }
     }
 }
 
@@ -86,8 +86,9 @@ pub fn judge(
             landing.class.reason = clean.into();
         }
     }
-    let recorded = if metrics.is_empty() { Vec::new() } else { metrics.of_answer(&view, &captured) };
-    Judged { landing, captured, body: answer.body, until, recorded }
+    let ok = landing.class.outcome == Outcome::Ok;
+    let custom = if ok && !metrics.is_empty() { metrics.of_answer(&view, &captured) } else { Vec::new() };
+    Judged { landing, captured, body: answer.body, until, custom }
 }
 
 fn view<'a>(

@@ -8,7 +8,6 @@ mod repeat;
 mod retry;
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -146,10 +145,11 @@ impl Shared {
             self.note(step, &done, Outcome::Failed);
             return Done::at(reaction(step, Outcome::Failed), done.ended);
         }
-        let labels = if step.tags.is_empty() { Cow::Borrowed(walk.labels) } else { Cow::Owned(tagged(step, walk)) };
-        let series = self.recorder.series(&step.name, &labels);
-        for (index, recorded) in &done.recorded {
-            self.recorder.custom(self.metrics.name(*index), step.name.clone(), &labels, *recorded, intended);
+        let tagged = (!step.tags.is_empty()).then(|| tagged(step, walk));
+        let labels = tagged.as_ref().unwrap_or(walk.labels);
+        let series = self.recorder.series(&step.name, labels);
+        if !done.custom.is_empty() {
+            self.recorder.custom(&self.scenario.metrics, &done.custom, (&step.name, labels), intended);
         }
         self.recorder.sample(series, &done.sample, intended, done.handed.saturating_duration_since(intended));
         let outcome = done.landing.class.outcome;

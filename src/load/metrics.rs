@@ -1,4 +1,5 @@
-//! Custom metrics: recorded of each request that defines every name in them, else at the end of the iteration (pure).
+//! Custom metrics: recorded of each answer that ended ok and holds every name in them; one whose names come from several
+//! steps at the end of the iteration (pure).
 
 use std::{cell::OnceCell, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use crate::{
     judge::ResponseView,
     model::{
         Name,
-        expr::{Condition, Expect, Operand, Term},
+        expr::{Condition, Operand},
         metric::{CustomMetric, MetricKind},
         scenario::{Scenario, Step},
     },
@@ -25,23 +26,10 @@ struct Known {
     metric: CustomMetric,
     /// The captures in it.
     captures: Vec<Name>,
-    /// What must be there for it to be asked: headers and nodes, and variables that no step captures.
-    parts: Vec<Expect>,
-    /// Headers or nodes are among them.
+    /// A header or a node of the answer is in it: that tells which answer is meant, and captures may be earlier ones.
     by_content: bool,
-    /// Whether it looks at an answer at all.
-    of_an_answer: bool,
-    /// No step captures all of it: it is recorded at the end of the iteration.
+    /// No step captures all of it, and it looks at no answer: it is recorded at the end of the iteration.
     at_the_end: bool,
-}
-
-/// What was recorded of one request, or of one iteration.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Recorded {
-    /// Whether a rate's condition held.
-    Rate(bool),
-    /// A trend's number, in its unit.
-    Trend(f64),
 }
 
 impl Metrics {
@@ -58,35 +46,29 @@ impl Metrics {
 
     /// Whether the body must be kept for one of them.
     pub fn need_body(&self) -> bool {
-        self.0.iter().any(|known| match &known.metric.kind {
-            MetricKind::Rate(condition) => condition.needs_body(),
-            MetricKind::Trend { formula, .. } => formula.needs_body(),
-        })
+        self.0.iter().any(|known| known.metric.needs_body())
     }
 
-    /// The metric's name.
-    pub fn name(&self, index: usize) -> &Name {
-        &self.0[index].metric.name
-    }
-
-    /// What an answer comes to of which `captured` was kept.
-    pub fn of_answer(&self, view: &ResponseView<'_>, captured: &[(Name, Value)]) -> Vec<(usize, Recorded)> {
-        let own = |name: &str| captured.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.clone());
-        let variable = |name: &str| own(name).or_else(|| (view.variable)(name));
-        let view = ResponseView { variable: &variable, ..*view };
-        // A value that an earlier step captured is there for every later request: only what is in this answer tells
-        // that this request is meant.
-        let here = |known: &Known| {
-            known.captures.iter().all(|name| own(name).is_some() || (known.by_content && variable(name).is_some()))
+    /// What an answer comes to of which `captured` was kept: each metric by its place, and its value.
+    pub fn of_answer(&self, view: &ResponseView<'_>, captured: &[(Name, Value)]) -> Vec<(usize, f64)> {
+        let value = |known: &Known| {
+            let variable = |name: &str| {
+                let first = name.split('.').next().unwrap_or(name);
+                if let Some((_, value)) = captured.iter().find(|(own, _)| **own == *first) {
+                    return name.split('.').skip(1).try_fold(value, |value, part| value.get(part)).cloned();
+                }
+                // What an earlier step captured was recorded with that step.
+                let earlier = known.captures.iter().any(|capture| **capture == *first);
+                if earlier && !known.by_content { None } else { (view.variable)(name) }
+            };
+            known.metric.of(&ResponseView { variable: &variable, ..*view })
         };
-        let defined =
-            |known: &Known| !known.at_the_end && here(known) && known.parts.iter().all(|part| part.eval(&view).is_ok());
-        let asked = self.0.iter().enumerate().filter(|(_, known)| defined(known));
-        asked.filter_map(|(index, known)| Some((index, known.record(&view)?))).collect()
+        let asked = self.0.iter().enumerate().filter(|(_, known)| !known.at_the_end);
+        asked.filter_map(|(index, known)| Some((index, value(known)?))).collect()
     }
 
     /// What an iteration comes to that has ended.
-    pub fn of_iteration(&self, scope: &Scope) -> Vec<(usize, Recorded)> {
+    pub fn of_iteration(&self, scope: &Scope) -> Vec<(usize, f64)> {
         let (json, headers) = (OnceCell::from(None), HeaderMap::new());
         let variable = |name: &str| scope.get(name);
         let view = ResponseView {
@@ -98,96 +80,42 @@ impl Metrics {
             service_time: Duration::ZERO,
             variable: &variable,
         };
-        let defined = |known: &Known| {
-            known.at_the_end && !known.of_an_answer && known.captures.iter().all(|name| scope.get(name).is_some())
-        };
-        let asked = self.0.iter().enumerate().filter(|(_, known)| defined(known));
-        asked.filter_map(|(index, known)| Some((index, known.record(&view)?))).collect()
-    }
-}
-
-impl Known {
-    fn record(&self, view: &ResponseView<'_>) -> Option<Recorded> {
-        match &self.metric.kind {
-            MetricKind::Rate(condition) => Some(Recorded::Rate(condition.eval(view).is_ok())),
-            MetricKind::Trend { formula, scale, .. } => formula.eval(view).map(|value| Recorded::Trend(value * scale)),
-        }
+        let asked = self.0.iter().enumerate().filter(|(_, known)| known.at_the_end);
+        asked.filter_map(|(index, known)| Some((index, known.metric.of(&view)?))).collect()
     }
 }
 
 fn known(metric: &CustomMetric, steps: &[&Step]) -> Known {
-    let mut operands = Vec::new();
-    let matches = match &metric.kind {
-        MetricKind::Rate(condition) => of_condition(&condition.tree, &mut operands),
-        MetricKind::Trend { formula, .. } => {
-            of_term(&formula.tree, &mut operands);
-            false
-        }
+    let (operands, presence) = match &metric.kind {
+        MetricKind::Rate(rate) => (rate.tree.operands(), asks_for_presence(&rate.tree)),
+        MetricKind::Trend { formula, .. } => (formula.tree.operands(), false),
     };
-    let captured = |name: &Name| steps.iter().any(|step| step.capture.iter().any(|capture| capture.name == *name));
-    let mut known = Known {
-        metric: metric.clone(),
-        captures: Vec::new(),
-        parts: Vec::new(),
-        by_content: false,
-        of_an_answer: matches,
-        at_the_end: false,
-    };
+    let first = |name: &Name| -> Name { name.split('.').next().unwrap_or(name).into() };
+    let keeps = |step: &Step, name: &Name| step.capture.iter().any(|capture| capture.name == *name);
+    let mut captures: Vec<Name> = Vec::new();
+    let (mut by_content, mut of_an_answer) = (false, presence);
     for operand in operands {
-        let there = || Expect { source: metric.name.clone(), tree: Condition::Exists(operand.clone()) };
         match operand {
-            Operand::Variable(name) if captured(name) => known.captures.push(name.clone()),
-            Operand::Variable(_) => known.parts.push(there()),
-            Operand::Header(_) | Operand::Path(_) => {
-                (known.by_content, known.of_an_answer) = (true, true);
-                known.parts.push(there());
+            Operand::Variable(name) if steps.iter().any(|step| keeps(step, &first(name))) => {
+                captures.push(first(name));
             }
-            Operand::Status | Operand::Latency | Operand::ServiceTime | Operand::Body => known.of_an_answer = true,
+            Operand::Header(_) | Operand::Path(_) => (by_content, of_an_answer) = (true, true),
+            Operand::Status | Operand::Latency | Operand::ServiceTime | Operand::Body => of_an_answer = true,
             _ => {}
         }
     }
-    let holds_all =
-        |step: &&Step| known.captures.iter().all(|name| step.capture.iter().any(|capture| capture.name == *name));
-    known.at_the_end = !known.of_an_answer && !known.captures.is_empty() && !steps.iter().any(holds_all);
-    known
+    let one_step = steps.iter().any(|step| captures.iter().all(|name| keeps(step, name)));
+    let at_the_end = !of_an_answer && !captures.is_empty() && !one_step;
+    Known { metric: metric.clone(), captures, by_content, at_the_end }
 }
 
-/// Adds the operands that are asked for a value; whether it goes over matches in the body.
-fn of_condition<'a>(condition: &'a Condition, out: &mut Vec<&'a Operand>) -> bool {
+/// Whether it asks if something is there, or goes over matches in the body.
+fn asks_for_presence(condition: &Condition) -> bool {
     match condition {
-        Condition::And(all) | Condition::Or(all) => {
-            let mut found = false;
-            for inner in all {
-                found |= of_condition(inner, out);
-            }
-            found
-        }
-        Condition::Not(inner) => of_condition(inner, out),
-        Condition::Compare { left, right, .. } | Condition::Contains { left, text: right, .. } => {
-            out.extend([left, right]);
-            false
-        }
-        Condition::In { left, any, .. } => {
-            out.push(left);
-            out.extend(any);
-            false
-        }
-        Condition::Matches { left, .. } => {
-            out.push(left);
-            false
-        }
-        // It asks whether something is there.
+        Condition::And(all) | Condition::Or(all) => all.iter().any(asks_for_presence),
+        Condition::Not(inner) => asks_for_presence(inner),
         Condition::Exists(_) | Condition::All { .. } => true,
-    }
-}
-
-fn of_term<'a>(term: &'a Term, out: &mut Vec<&'a Operand>) {
-    match term {
-        Term::Of(operand) => out.push(operand),
-        Term::Math(left, _, right) => {
-            of_term(left, out);
-            of_term(right, out);
-        }
+        _ => false,
     }
 }
 
@@ -235,7 +163,6 @@ mod tests {
                 "both \"\" 0/1",
                 "fast \"a\" 1/1",
                 "fast \"b\" 1/1",
-                "fast \"c\" 1/1",
                 "hit \"a\" 1/1",
                 "size \"a\" 1x1",
                 "size \"b\"kind=x 1x1.5",

@@ -14,7 +14,6 @@ use super::{
     answer::{self, Judged},
     fake::Fake,
     flow::retry_after,
-    metrics::Recorded,
     patience::Waited,
     pool::{Connector, Lease, Wait},
     streamed::Streamed,
@@ -27,7 +26,8 @@ use crate::{
         conn::Conn,
         cookies::Place,
         dial::{self, DialError},
-        exchange::{self, Answer, ExchangeError, Keep, Sink, Want},
+        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Sink, Want},
+        gzip,
         request::{self, Outgoing},
         scope::Scope,
         stream::Meter,
@@ -69,16 +69,16 @@ pub struct Performed {
     /// When it ended.
     pub ended: Instant,
     /// What was asked for; `None` if it could not be put together.
-    asked: Option<Rc<Outgoing>>,
-    body: bytes::Bytes,
+    pub(super) asked: Option<Rc<Outgoing>>,
+    pub(super) body: bytes::Bytes,
     /// What was kept of the answer.
     pub captured: Vec<(Name, serde_json::Value)>,
     /// Whether the step's `until` holds, or why not; `None` if it has none, or there was no answer.
     pub until: Option<Result<(), String>>,
     /// The pause that the answer asks for, where the step obeys it.
     pub retry_after: Option<Duration>,
-    /// What custom metrics made of it.
-    pub recorded: Vec<(usize, Recorded)>,
+    /// What the custom metrics record of it, each by its place among them.
+    pub custom: Vec<(usize, f64)>,
 }
 
 impl Performed {
@@ -97,6 +97,15 @@ struct Progress {
     reconnected: Cell<bool>,
 }
 
+/// A request on its way, and what it has come to so far.
+struct Sent {
+    request: Rc<Outgoing>,
+    intended: Instant,
+    handed: Instant,
+    progress: Progress,
+    meter: Option<StreamMeter>,
+}
+
 pub(super) struct Failure {
     pub(super) outcome: Outcome,
     pub(super) reason: &'static str,
@@ -112,7 +121,7 @@ impl From<DialError> for Failure {
 
 impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
-        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: error.status }
+        Self { outcome: error.outcome(), reason: error.reason, detail: error.detail, status: error.status }
     }
 }
 
@@ -120,7 +129,10 @@ impl Shared {
     /// Sends the step's request and judges the answer. Counts nothing.
     pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
         let target = &self.scenario.target;
-        let Action::Http(spec) = &step.action;
+        let spec = match &step.action {
+            Action::Http(spec) => spec,
+            Action::Probe(spec) => return Box::pin(self.probe(spec, step, scope, intended)).await,
+        };
         let cookies = |path: &str| user.jar.header(self.place(path), self.clock.now().wall);
         let request = if self.group.cookies {
             request::build_with(spec, target, scope, cookies).map(Rc::new)
@@ -139,49 +151,45 @@ impl Shared {
             }
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
-        let wanted = Want { sink, ..self.want(step) };
+        let want = Want { sink, ..self.want(step) };
         let progress = Progress::default();
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let User { conn, patience, jar, .. } = user;
         let result = {
-            let attempt = pin!(self.attempt(&request, wanted, handed, conn, &progress));
+            let attempt = pin!(self.attempt(&request, want, handed, conn, &progress));
             match patience.wait(&self.stop, handed + timeout, attempt).await {
                 Waited::Done(result) => result,
                 Waited::TimedOut => Err(timed_out(&progress, timeout)),
                 Waited::Cut => Err(self.cut_off()),
             }
         };
-        let asked = Some(request.clone());
+        if let (true, Ok(answer)) = (self.group.cookies, &result) {
+            let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
+            jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
+        }
+        let sent = Sent { request, intended, handed, progress, meter };
+        self.land(step, scope, sent, result).await
+    }
+
+    /// What a request comes to once it has ended.
+    async fn land(&self, step: &Step, scope: &Arc<Scope>, sent: Sent, result: Result<Answer, Failure>) -> Performed {
+        let Sent { request, intended, handed, progress, meter } = sent;
         let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
         let latency = ended.saturating_duration_since(intended);
-        let refused = match &result {
-            Err(failure) if failure.reason == dial::POLICY => Some(DropReason::Policy),
-            Err(failure) if failure.reason == dial::GENERATOR => Some(DropReason::Generator),
-            _ => None,
-        };
+        let refused = result.as_ref().err().and_then(refusal);
         let status = result.as_ref().map_or_else(|failure| failure.status, |answer| Some(answer.status));
-        let answered = result.as_ref().ok();
-        if let (true, Some(answer)) = (self.group.cookies, answered) {
-            let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
-            jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
-        }
-        let retry_after = answered.and_then(|answer| retry_after(step, &answer.headers, || self.clock.now().wall));
+        let retry_after = match &result {
+            Ok(answer) => retry_after(step, &answer.headers, || self.clock.now().wall),
+            Err(_) => None,
+        };
         // An answer that is no 2xx is no stream; of one that was cut, what came of it counts.
         let streams = status.is_none_or(|status| status.is_success());
         let streamed = meter.filter(|_| streams).map(|meter| Streamed::ended(meter, latency));
         let with_figures = streamed.as_ref().map(|streamed| streamed.scope(scope, times.service));
-        let Judged { mut landing, captured, body, until, recorded } = match result {
-            Ok(answer) => {
-                let scope = with_figures.as_ref().unwrap_or(scope);
-                let times = (latency, times.service.unwrap_or_default());
-                if answer.body.len() <= INLINE_BODY {
-                    answer::judge(step, &target.classify, scope, answer, times, &self.redactor, &self.metrics)
-                } else {
-                    Box::pin(self.judge_aside(step, scope, answer, times)).await
-                }
-            }
+        let Judged { mut landing, captured, body, until, mut custom } = match result {
+            Ok(answer) => self.judge(step, with_figures.as_ref().unwrap_or(scope), answer, latency, times).await,
             Err(failure) => {
                 let class = Classified { outcome: failure.outcome, reason: failure.reason.into() };
                 Judged::from(Landing { class, detail: failure.detail })
@@ -189,20 +197,24 @@ impl Shared {
         };
         if let Some(streamed) = &streamed {
             streamed.land(&mut landing);
+            if landing.class.outcome != Outcome::Ok {
+                custom.clear();
+            }
         }
-        let wait = progress.wait.get();
+        let Wait { blocked, dial } = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
             status: status.map(|status| status.as_u16()),
             latency,
             service_time: times.service,
-            timing: [wait.blocked, wait.dial.dns, wait.dial.connect, wait.dial.tls, times.ttfb, times.transfer],
+            timing: [blocked, dial.dns, dial.connect, dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
             reused: conn.map(|(_, reused)| reused),
             reconnected: progress.reconnected.get(),
             stream: streamed.map(Streamed::into_sample),
         };
-        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, recorded }
+        let asked = Some(request);
+        Performed { landing, sample, refused, handed, ended, asked, body, captured, until, retry_after, custom }
     }
 
     /// What of the step's answer somebody looks at.
@@ -210,10 +222,12 @@ impl Shared {
         let target = &self.scenario.target;
         let conditions = || target.classify.iter().filter_map(|rule| rule.when.as_ref()).chain(&step.expect);
         let until = step.until.as_ref().map(|until| &until.condition);
-        let all = conditions().chain(until).any(Expect::needs_body)
+        let all = target.http.gzip
+            || conditions().chain(until).any(Expect::needs_body)
             || step.capture.iter().any(capture::needs_body)
             || self.metrics.need_body();
-        let headers = self.group.cookies
+        let headers = target.http.gzip
+            || self.group.cookies
             || conditions().chain(until).next().is_some()
             || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
         let body = if all { Keep::All } else { Keep::Start };
@@ -246,10 +260,22 @@ impl Shared {
         loop {
             let reused = lease.conn.is_reused();
             progress.conn.replace(Some((lease.conn.meter(), reused)));
-            match exchange::exchange(&mut lease.conn, request, want.again()).await {
+            let http = &self.scenario.target.http;
+            let exchanged = match http.first_byte_timeout {
+                None => exchange::exchange(&mut lease.conn, request, want.again()).await,
+                Some(limit) => {
+                    let meter = lease.conn.meter();
+                    tokio::select! {
+                        biased;
+                        answer = exchange::exchange(&mut lease.conn, request, want.again()) => answer,
+                        () = no_first_byte(limit, &meter) => return Err(late_first_byte(limit)),
+                    }
+                }
+            };
+            match exchanged {
                 Ok(answer) => {
                     connector.give_back(lease, kept);
-                    return Ok(answer);
+                    return if http.gzip { Ok(gzip::decode(answer, http.max_body)?) } else { Ok(answer) };
                 }
                 Err(error) if reused && error.may_repeat(request.method()) => {
                     progress.reconnected.set(true);
@@ -275,6 +301,23 @@ impl Shared {
         }
     }
 
+    pub(super) async fn judge(
+        &self,
+        step: &Step,
+        scope: &Arc<Scope>,
+        answer: Answer,
+        latency: Duration,
+        times: ExchangeTimes,
+    ) -> Judged {
+        let times = (latency, times.service.unwrap_or_default());
+        if answer.body.len() <= INLINE_BODY {
+            let rules = &self.scenario.target.classify;
+            answer::judge(step, rules, scope, answer, times, &self.redactor, &self.metrics)
+        } else {
+            Box::pin(self.judge_aside(step, scope, answer, times)).await
+        }
+    }
+
     /// A large body is judged beside the run's thread: parsing it would make everybody else late.
     async fn judge_aside(&self, step: &Step, scope: &Arc<Scope>, full: Answer, times: (Duration, Duration)) -> Judged {
         let rules = self.scenario.target.classify.clone();
@@ -287,7 +330,7 @@ impl Shared {
         }
     }
 
-    fn cut_off(&self) -> Failure {
+    pub(super) fn cut_off(&self) -> Failure {
         if self.stop.interrupts() {
             let detail = "cut when the run was stopped".to_owned();
             return Failure { outcome: Outcome::Interrupted, reason: "", detail, status: None };
@@ -319,9 +362,10 @@ impl Shared {
                 let scheme = if base.https { "https" } else { "http" };
                 format!("{} {scheme}://{}{}", request.method(), base.authority(), request.uri())
             }
-            None => {
-                step.http().map_or_else(String::new, |spec| format!("{} {base}{}", spec.method, spec.path.source()))
-            }
+            None => match &step.action {
+                Action::Http(spec) => format!("{} {base}{}", spec.method, spec.path.source()),
+                Action::Probe(spec) => spec.to_string(),
+            },
         }
     }
 
@@ -337,6 +381,28 @@ impl Shared {
             body: clip(&self.redactor.redact(&String::from_utf8_lossy(&done.body)), 1024),
             at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
         });
+    }
+}
+
+/// Ends when no byte has come within the limit.
+async fn no_first_byte(limit: Duration, meter: &Meter) {
+    tokio::time::sleep(limit).await;
+    if meter.first_read().is_some() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn late_first_byte(limit: Duration) -> Failure {
+    let detail = format!("no first byte of the answer within {limit:?}");
+    Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
+}
+
+/// Why nothing was sent, if nothing was.
+pub(super) fn refusal(failure: &Failure) -> Option<DropReason> {
+    match failure.reason {
+        dial::POLICY => Some(DropReason::Policy),
+        dial::GENERATOR => Some(DropReason::Generator),
+        _ => None,
     }
 }
 
@@ -367,7 +433,7 @@ pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
         captured: Vec::new(),
         until: None,
         retry_after: None,
-        recorded: Vec::new(),
+        custom: Vec::new(),
     }
 }
 

@@ -54,7 +54,7 @@ impl Poller {
         if target.stats.is_none() {
             return Ok(None);
         }
-        let dialer = Dialer::new(target.clone(), policy.clone())?;
+        let dialer = Dialer::new(target, policy.clone())?;
         Ok(Self::with(target, dialer, scope))
     }
 

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     http::{
         conn::Conn,
         dial::{DialError, DialTimes, Dialer},
+        h2::STREAMS,
     },
     model::{clock, scenario::Connections},
 };
@@ -26,9 +27,73 @@ pub struct Connector {
 
 #[derive(Debug)]
 struct Pool {
-    /// tokio's semaphore is first in, first out.
+    size: usize,
+    /// One for each request that may be on a connection. tokio's semaphore is first in, first out.
     permits: std::sync::Arc<Semaphore>,
     idle: RefCell<Vec<Conn>>,
+    /// Those that carry several requests at once: the target turned out to speak HTTP/2.
+    shared: RefCell<Vec<Conn>>,
+    multiplexes: Cell<bool>,
+    dialing: Cell<usize>,
+    dialed: Notify,
+}
+
+impl Pool {
+    fn new(size: usize) -> Self {
+        Self {
+            size,
+            permits: std::sync::Arc::new(Semaphore::new(size)),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            multiplexes: Cell::default(),
+            dialing: Cell::default(),
+            dialed: Notify::new(),
+        }
+    }
+
+    /// The shared connection with the fewest requests on it. `None`: another one is to be opened.
+    async fn shared(&self) -> Option<Conn> {
+        while self.multiplexes.get() {
+            self.shared.borrow_mut().retain(Conn::is_open);
+            let open = self.shared.borrow().len();
+            let may_open = open + self.dialing.get() < self.size;
+            let least = self.shared.borrow().iter().min_by_key(|conn| conn.active()).and_then(Conn::share);
+            match least {
+                Some(conn) if conn.active() == 0 || !may_open => return Some(conn),
+                _ if may_open => return None,
+                _ => {}
+            }
+            self.dialed.notified().await;
+        }
+        None
+    }
+
+    /// Keeps a new connection that can be shared.
+    fn keep(&self, conn: &Conn) {
+        if let Some(shared) = conn.share() {
+            if !self.multiplexes.replace(true) {
+                self.permits.add_permits(self.size * (STREAMS - 1));
+            }
+            self.shared.borrow_mut().push(shared);
+        }
+    }
+}
+
+/// A connection of the pool being opened.
+struct Dialing<'a>(&'a Pool);
+
+impl<'a> Dialing<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.dialing.set(pool.dialing.get() + 1);
+        Self(pool)
+    }
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        self.0.dialing.set(self.0.dialing.get() - 1);
+        self.0.dialed.notify_waiters();
+    }
 }
 
 /// A connection for one request, and what it took to get it.
@@ -66,10 +131,7 @@ impl Connector {
     pub fn new(dialer: Dialer, connections: Connections, reuse: bool) -> Rc<Self> {
         let pool = match connections {
             Connections::PerVu => None,
-            Connections::Pool(size) => Some(Pool {
-                permits: std::sync::Arc::new(Semaphore::new(size.max(1) as usize)),
-                idle: RefCell::new(Vec::new()),
-            }),
+            Connections::Pool(size) => Some(Pool::new(size.max(1) as usize)),
         };
         Rc::new(Self { dialer, reuse, pool })
     }
@@ -109,7 +171,11 @@ impl Connector {
             None => None,
             Some(pool) => {
                 let _blocked = Blocked { wait, since: handed };
-                Some(pool.permits.clone().acquire_owned().await.expect("the semaphore is never closed"))
+                let permit = pool.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+                if let Some(conn) = pool.shared().await {
+                    return Ok(Lease { conn, permit: Some(permit) });
+                }
+                Some(permit)
             }
         };
         while let Some(mut conn) = self.take(kept) {
@@ -122,9 +188,15 @@ impl Connector {
 
     async fn open(&self, permit: Option<OwnedSemaphorePermit>, wait: &Cell<Wait>) -> Result<Lease, DialError> {
         // Rare and large: boxed, so that a request over a kept connection stays small.
+        let dialing = self.pool.as_ref().map(Dialing::new);
         let (times, conn) = Box::pin(self.dialer.dial()).await;
         wait.set(Wait { dial: times, ..wait.get() });
-        Ok(Lease { conn: conn?, permit })
+        let conn = conn?;
+        if let (Some(pool), true) = (&self.pool, self.reuse) {
+            pool.keep(&conn);
+        }
+        drop(dialing);
+        Ok(Lease { conn, permit })
     }
 
     fn take(&self, kept: &mut Option<Conn>) -> Option<Conn> {
@@ -140,6 +212,8 @@ impl Connector {
         if self.reuse && conn.is_open() {
             match &self.pool {
                 None => *kept = Some(conn),
+                // A shared one is kept since it was opened.
+                Some(_) if conn.share().is_some() => {}
                 Some(pool) => pool.idle.borrow_mut().push(conn),
             }
         }

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::metrics::Recorded;
 use crate::{
     measure::data::{Iterations, RunData, Sample, Series, SeriesKey, StatPoint},
     model::{
         Name,
         labels::Labels,
+        metric::{CustomMetric, MetricKind},
         outcome::{DropReason, Outcome},
         run::FailureSample,
     },
@@ -161,13 +161,21 @@ impl Recorder {
         side.data.send_lag.record(send_lag);
     }
 
-    /// A value of a custom metric, of a step or (where its name is empty) of a whole iteration.
-    pub fn custom(&self, name: &Name, step: Name, labels: &Labels, recorded: Recorded, intended: Instant) {
-        let key = SeriesKey { step, labels: labels.clone() };
+    /// What the custom metrics record of a request of this step with these labels, each by its place among them.
+    pub fn custom(
+        &self,
+        metrics: &[CustomMetric],
+        values: &[(usize, f64)],
+        (step, labels): (&Name, &Labels),
+        intended: Instant,
+    ) {
+        let key = SeriesKey { step: step.clone(), labels: labels.clone() };
         let custom = &mut self.side(intended).data.custom;
-        match recorded {
-            Recorded::Rate(is) => custom.rate(name, &key, is),
-            Recorded::Trend(value) => custom.trend(name, &key, value),
+        for (metric, value) in values.iter().filter_map(|(index, value)| Some((metrics.get(*index)?, *value))) {
+            match metric.kind {
+                MetricKind::Rate(_) => custom.rate(&metric.name, &key, value > 0.5),
+                MetricKind::Trend { .. } => custom.trend(&metric.name, &key, value),
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
         metric::MetricKind,
         outcome::{Outcome, fail},
         run::{FailureSample, GeneratorReport, RunSummary, SCHEMA, Trigger, Verdict},
-        scenario::Scenario,
+        scenario::{Scenario, Step},
         units::Unit,
     },
 };
@@ -121,7 +121,7 @@ pub fn history(scenario: &Scenario) -> History {
 
 /// Unit and kind (counter or gauge) of each of the target's figures.
 pub fn stat_units(scenario: &Scenario) -> BTreeMap<Name, (Unit, bool)> {
-    scenario.target.figures().collect()
+    scenario.target.all_figures(scenario.steps().any(Step::shows_certificate)).collect()
 }
 
 /// Lines worth reading: that certificates were not checked; where 503s were counted as failures, the rule to paste if they are the target's queue.

@@ -33,12 +33,17 @@ use super::{
     perform::Transport,
     poller::Poller,
     pool::Connector,
+    probing::Probers,
     recorder::{Recorder, Taken},
     stop::{Cause, Order, Stop},
     user::{Shared, Turn},
 };
 use crate::{
-    http::{dial::Dialer, request::Literals, tls::Tls},
+    http::{
+        dial::Dialer,
+        request::Literals,
+        tls::{Tls, TlsError},
+    },
     judge::{History, Recovery, WindowJudge},
     measure::data::RunData,
     model::{
@@ -239,8 +244,9 @@ struct Run {
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
     metrics: Metrics,
-    /// Knows the certificate that the target showed last.
-    tls: RefCell<Option<Tls>>,
+    /// Know the certificates that were shown last.
+    tls: RefCell<Vec<Tls>>,
+    probers: RefCell<Rc<Probers>>,
     /// When which end of it was noted.
     certificate: Cell<Option<(std::time::Instant, Timestamp)>>,
 }
@@ -274,6 +280,7 @@ impl Run {
             begun: Cell::new(false),
             hooking: Cell::new(false),
             tls: RefCell::default(),
+            probers: RefCell::default(),
             certificate: Cell::new(None),
             window: Cell::default(),
             stage: RefCell::default(),
@@ -287,11 +294,10 @@ impl Run {
     /// Hooks, load, readings, hooks. Returns what kept the load from being run at all.
     async fn whole(&self) -> Option<String> {
         let scenario = &self.request.scenario;
-        let dialer = match Dialer::new(scenario.target.clone(), self.request.policy.clone()) {
+        let dialer = match self.prepare() {
             Ok(dialer) => dialer,
             Err(error) => return Some(error.to_string()),
         };
-        self.tls.replace(dialer.tls());
         let readings = dialer.another();
         let hooks = self.shared(&scenario.groups[0], Stop::default(), Connections::PerVu, dialer.another());
         let groups = scenario
@@ -382,6 +388,16 @@ impl Run {
         Ok(())
     }
 
+    /// What is read from files before anything is sent.
+    fn prepare(&self) -> Result<Dialer, TlsError> {
+        let (scenario, policy) = (&self.request.scenario, &self.request.policy);
+        let dialer = Dialer::new(&scenario.target, policy.clone())?;
+        let probers = Probers::new(scenario, policy)?;
+        self.tls.replace(dialer.tls().into_iter().chain(probers.tls()).collect());
+        self.probers.replace(probers);
+        Ok(dialer)
+    }
+
     /// What the users share; `stop` is the run's, or one of the hooks' own, which no end of the load cuts.
     fn shared(&self, group: &Arc<Group>, stop: Stop, connections: Connections, dialer: Dialer) -> Rc<Shared> {
         let scenario = &self.request.scenario;
@@ -391,6 +407,7 @@ impl Run {
             constants: scenario.constants.clone().into(),
             literals: Literals::default(),
             transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
+            probers: self.probers.borrow().clone(),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
             stop,

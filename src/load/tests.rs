@@ -104,6 +104,7 @@ impl Bench {
             group,
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
+            probers: Rc::default(),
             gate: Gate::new(policy),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),

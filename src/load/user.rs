@@ -15,6 +15,7 @@ use super::{
     metrics::Metrics,
     patience::Patience,
     perform::Transport,
+    probing::Probers,
     recorder::{IterationEnd, Recorder},
     stop::Stop,
 };
@@ -48,6 +49,8 @@ pub struct Shared {
     pub transport: Transport,
     /// Those that are the same every time.
     pub literals: Literals,
+    /// What does the steps that are no HTTP requests.
+    pub probers: Rc<Probers>,
     /// Below which nothing leaves.
     pub gate: Arc<Gate>,
     /// Where measurements go.
@@ -156,6 +159,7 @@ impl Shared {
             transport: self.transport.clone(),
             // A part may have steps of its own.
             literals: Literals::default(),
+            probers: self.probers.clone(),
             gate: self.gate.clone(),
             recorder: self.recorder.clone(),
             stop,
@@ -264,9 +268,8 @@ impl Shared {
             }
         }
         if !self.metrics.is_empty() {
-            for (index, recorded) in self.metrics.of_iteration(walk.scope) {
-                self.recorder.custom(self.metrics.name(index), "".into(), &labels, recorded, intended);
-            }
+            let values = self.metrics.of_iteration(walk.scope);
+            self.recorder.custom(&self.scenario.metrics, &values, (&"".into(), &labels), intended);
         }
         self.recorder.iteration(&labels, end, (self.started.get(), intended, clock::mono()));
         end

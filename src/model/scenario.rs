@@ -1,6 +1,7 @@
 //! A checked scenario: immutable, complete, and free of everything that only the configuration file needs.
 
 pub mod load;
+pub mod probe;
 mod reads;
 pub mod step;
 pub mod target;
@@ -12,13 +13,14 @@ pub use load::{
     Arrivals, BurstGap, Connections, Executor, Group, LevelEnd, LimitSpec, Load, RateStage, SearchSpec, SearchVariable,
     Task, Think, VuStage,
 };
+pub use probe::{ProbeSpec, RecordType, TextMatch};
 pub use step::{
     Action, Auth, BodySpec, Capture, CaptureFrom, Loop, LoopOver, OkStatus, Part, PartData, Reaction, RequestSpec,
     Retry, Step, Until,
 };
 pub use target::{
-    BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, ReasonSource, StatRead, StatSpec, StatsSpec,
-    StatusMatch, Target, TlsOptions,
+    BaseUrl, CERT_EXPIRES_IN, ClassifyRule, ClientIdentity, HttpOptions, HttpVersion, ReasonSource, StatRead, StatSpec,
+    StatsSpec, StatusMatch, Target, TlsOptions,
 };
 
 use super::{Name, expr::Threshold, metric::CustomMetric, schedule::ScheduleSpec};

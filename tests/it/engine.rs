@@ -5,8 +5,11 @@
 
 mod connections;
 mod flow;
+mod gzip;
+mod h2;
 mod ledger;
 mod open_model;
+mod probes;
 mod server;
 mod stopping;
 mod tls;

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["input", "model", "judge", "schedule"]),
     // How much, and the requests themselves. `http` judges a response's `expect`s.
     ("http", &["input", "model", "measure", "judge"]),
+    ("probe", &["model", "http"]),
     ("load", &["model", "measure"]),
     // What is kept, what is told, what is shown. Rows are plain data; the database itself stays behind its door.
     ("store", &["model"]),
@@ -90,6 +91,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ("load/perform", &["http", "judge"]),
     ("load/poller", &["http", "judge"]),
     ("load/pool", &["http", "judge"]),
+    ("load/probing", &["http", "judge", "probe"]),
     ("load/report", &["judge"]),
     ("load/run", &["http", "judge"]),
     ("load/streamed", &["http", "judge"]),

@@ -167,6 +167,21 @@ async fn a_bad_certificate_is_failed_tls_and_says_which() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_handshake_agrees_on_the_version() {
+    let Some(nginx) = Secure::start().await else { return };
+    let check = async |http: &str, protocol: &str| {
+        let steps = format!("    steps: [{{get: /, expect: 'body contains \"{protocol}\"'}}]");
+        let done = nginx.ask("good.test", http, "", &steps).await;
+        assert_eq!(why(&done), ("ok=2".to_owned(), String::new()), "{http}");
+        assert_eq!(done.connections(), (1, 1), "{http}");
+    };
+    check("", "HTTP/2.0").await;
+    check("version: auto, connections: 3,", "HTTP/2.0").await;
+    check("version: 2,", "HTTP/2.0").await;
+    check("version: 1.1,", "HTTP/1.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_checked_is_said() {
     let Some(nginx) = Secure::start().await else { return };
     for name in ["expired.test", "wrong.test", "stranger.test"] {

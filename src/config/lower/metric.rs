@@ -25,7 +25,8 @@ impl Lower<'_> {
         target: Option<&Target>,
     ) -> Vec<CustomMetric> {
         let mut out = Vec::new();
-        let figures: Vec<Name> = target.into_iter().flat_map(Target::figures).map(|(name, _)| name).collect();
+        let figures: Vec<Name> =
+            target.into_iter().flat_map(|target| target.all_figures(true)).map(|(name, _)| name).collect();
         for (name, raw) in raw.iter().flat_map(|metrics| &metrics.0) {
             let at = at.key(name);
             self.identifier(&at, name, "a metric");

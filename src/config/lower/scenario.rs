@@ -26,7 +26,7 @@ use crate::{
         Name,
         expr::Threshold,
         metric::CustomMetric,
-        scenario::{Constants, Group, Intent, RecoverySpec, Repeat, Scenario, Target},
+        scenario::{Constants, Group, Intent, RecoverySpec, Repeat, Scenario, Step, Target},
         settings::{DaemonSettings, Policy},
     },
 };
@@ -134,7 +134,13 @@ impl Lower<'_> {
         let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
         let mut of_hooks = captures.clone();
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
-        let unknown = Measured { target: target.as_deref(), steps: Vec::new(), dimensions: None, custom: &[] };
+        let unknown = Measured {
+            target: target.as_deref(),
+            steps: Vec::new(),
+            certificate: false,
+            dimensions: None,
+            custom: &[],
+        };
         let sustain = self.sustain(at, raw, &unknown);
         let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
         let (groups, arrangement) = self.groups(&common);
@@ -197,7 +203,8 @@ impl Lower<'_> {
         let steps = groups.iter().flat_map(|group| group.steps()).map(|step| step.name.clone()).collect();
         // Of groups that could not be read nothing is known.
         let dimensions = (!groups.is_empty()).then(|| dimensions::of(groups, repeat));
-        let measured = Measured { target, steps, dimensions, custom };
+        let certificate = groups.iter().flat_map(|group| group.steps()).any(Step::shows_certificate);
+        let measured = Measured { target, steps, certificate, dimensions, custom };
         let nature = Nature::of(groups, overload);
         let mut thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, &measured);
         if let Some(page) = &raw.runbook {

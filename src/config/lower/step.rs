@@ -5,11 +5,11 @@ mod content;
 mod course;
 mod stream;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 
-use super::{At, Lower, Scope};
+use super::{At, Lower, Scope, probe};
 use crate::{
     config::{check::short, hints, raw},
     model::{
@@ -90,12 +90,9 @@ impl Lower<'_> {
             Some(name) => Some(self.named(&at.key("request"), name)?),
             None => None,
         };
-        if let (Some(name), true) = (&raw.request, methods(raw).next().is_some()) {
-            self.error(
-                &at.key("request"),
-                format!("a step has a method or `request: {name}`, not both"),
-                "remove one of them",
-            );
+        if let (Some(name), true) = (&raw.request, methods(raw).next().is_some() || probe::keys(raw).next().is_some()) {
+            let message = format!("a step has a method or `request: {name}`, not both");
+            self.error(&at.key("request"), message, "remove one of them");
         }
         let written = Written { step: (raw, at), base };
         // What the loop goes through is known in the step, and nowhere else.
@@ -104,16 +101,7 @@ impl Lower<'_> {
         let mut inner = if let Scope::Run(names) = outer { names.to_vec() } else { Vec::new() };
         inner.extend(repeat.iter().map(|repeat| repeat.name.to_string()));
         let scope = if matches!(outer, Scope::Run(_)) { Scope::Run(&inner) } else { outer };
-        let (method, path_text, path_at) = self.method(&written)?;
-        let path = self.path(&path_at, path_text, scope);
-        let mut headers = Vec::new();
-        for (fields, at) in written.both("headers", |step| step.headers.as_ref()) {
-            for header in self.headers(&at, Some(fields), scope) {
-                headers.retain(|(name, _)| *name != header.0);
-                headers.push(header);
-            }
-        }
-        let body = self.body(&written, scope);
+        let (action, label) = self.action(&written, scope)?;
         let until = written.field("until", |step| step.until.as_ref()).is_some();
         let timeout = written
             .field("timeout", |step| step.timeout.as_ref())
@@ -129,12 +117,15 @@ impl Lower<'_> {
             }
         }
         let ok = written.field("ok", |step| step.ok.as_ref()).map(|(list, at)| self.ok_status(&at, list));
+        let ok = ok.or_else(|| match &action {
+            Action::Http(_) => None,
+            Action::Probe(spec) => Some(super::probe::ok(spec)),
+        });
         let name = raw.name.clone().or_else(|| raw.request.clone()).or_else(|| written.base.as_ref()?.0.name.clone());
         if let Some(name) = &raw.name {
             self.name(&at.key("name"), name, "a request");
         }
-        let name = name.unwrap_or_else(|| label(&method, path_text));
-        let request = RequestSpec { method, path, headers, body, auth: self.own_auth(&written, scope) };
+        let name = name.unwrap_or(label);
         let course = self.course(&written, outer, repeat);
         let tags = self.tags(&written, scope, course.repeat.as_ref());
         Some(Step {
@@ -150,8 +141,40 @@ impl Lower<'_> {
             stream: written.field("stream", |step| step.stream.as_ref()).map(|(raw, at)| self.stream(&at, raw)),
             tags,
             think: course.think,
-            ..Step::new(name.as_str(), Action::Http(Box::new(request)))
+            ..Step::new(name.as_str(), action)
         })
+    }
+
+    /// What the step does, and its name if it is given none.
+    fn action(&mut self, written: &Written<'_>, scope: Scope<'_>) -> Option<(Action, String)> {
+        let (raw, at) = match &written.base {
+            Some((base, at)) => (*base, at),
+            None => (written.step.0, written.step.1),
+        };
+        if let Some(key) = probe::keys(raw).next() {
+            let others = methods(raw).map(|(key, ..)| key).chain(probe::keys(raw).skip(1)).chain(bodies(raw));
+            let headers = raw.headers.is_some().then_some("headers");
+            if let Some(other) = others.chain(headers).next() {
+                let help = "write a step for each; what a probe sends stands within it";
+                self.key_error(&at.key(other), format!("`{key}` and `{other}` do not go together"), help);
+            }
+            let spec = self.probe(at, raw, scope)?;
+            let label = fit(&spec.to_string());
+            return Some((Action::Probe(Arc::new(spec)), label));
+        }
+        let (method, path_text, path_at) = self.method(written)?;
+        let path = self.path(&path_at, path_text, scope);
+        let mut headers = Vec::new();
+        for (fields, at) in written.both("headers", |step| step.headers.as_ref()) {
+            for header in self.headers(&at, Some(fields), scope) {
+                headers.retain(|(name, _)| *name != header.0);
+                headers.push(header);
+            }
+        }
+        let body = self.body(written, scope);
+        let label = label(&method, path_text);
+        let request = RequestSpec { method, path, headers, body, auth: self.own_auth(written, scope) };
+        Some((Action::Http(Box::new(request)), label))
     }
 
     fn expectations(&mut self, written: &Written<'_>) -> Vec<Expect> {
@@ -214,7 +237,7 @@ impl Lower<'_> {
         Some((method, path, at.key(key)))
     }
 
-    fn path(&mut self, at: &At, text: &str, scope: Scope<'_>) -> Template {
+    pub(super) fn path(&mut self, at: &At, text: &str, scope: Scope<'_>) -> Template {
         if text.contains("://") && !text.starts_with('/') {
             self.error(
                 at,
@@ -441,9 +464,13 @@ fn bodies(raw: &raw::Step) -> impl Iterator<Item = &'static str> + use<> {
 
 /// `METHOD path`, without the query, at most 80 characters: the name of a request that has none.
 fn label(method: &Method, path: &str) -> String {
-    let fine = |c: char| if c.is_ascii_alphanumeric() || "_.:/ ${}-".contains(c) { c } else { '_' };
     let path = path.split('?').next().unwrap_or(path);
-    format!("{method} {path}").chars().map(fine).take(80).collect::<String>().trim_end().to_owned()
+    fit(&format!("{method} {path}"))
+}
+
+fn fit(label: &str) -> String {
+    let fine = |c: char| if c.is_ascii_alphanumeric() || "_.:/ ${}-".contains(c) { c } else { '_' };
+    label.chars().map(fine).take(80).collect::<String>().trim_end().to_owned()
 }
 
 /// The place of a character outside of `${…}` that a path cannot hold.

@@ -9,8 +9,8 @@ use crate::{
         Name, address,
         outcome::Outcome,
         scenario::{
-            BaseUrl, ClassifyRule, ClientIdentity, Connections, HttpOptions, ReasonSource, StatusMatch, Target,
-            TlsOptions,
+            BaseUrl, ClassifyRule, ClientIdentity, Connections, HttpOptions, HttpVersion, ReasonSource, StatusMatch,
+            Target, TlsOptions,
         },
         settings::Policy,
         template::{Escape, Template},
@@ -46,7 +46,8 @@ impl Lower<'_> {
         }
         let headers = self.headers(&at.key("headers"), raw.headers.as_ref(), Scope::Run(&[]));
         let auth = raw.auth.as_ref().and_then(|auth| self.auth(&at.key("auth"), auth, Scope::Run(&[])));
-        let http = self.http(&at.key("http"), raw.http.as_ref());
+        let https = base.as_ref().map(|base| base.https);
+        let http = self.http(&at.key("http"), raw.http.as_ref(), https);
         let classify = raw.classify.iter().flatten().enumerate();
         let classify = classify.map(|(index, rule)| self.classify(&at.key("classify").index(index), rule)).collect();
         let stats = raw.stats.as_ref().map(|stats| self.stats(&at.key("stats"), stats));
@@ -179,15 +180,21 @@ impl Lower<'_> {
         header
     }
 
-    fn http(&mut self, at: &At, raw: Option<&raw::Http>) -> HttpOptions {
+    fn http(&mut self, at: &At, raw: Option<&raw::Http>, https: Option<bool>) -> HttpOptions {
         let mut options = HttpOptions::default();
         let Some(raw) = raw else { return options };
         let least = Duration::from_millis(1);
+        options.version = self.http_version(&at.key("version"), raw.version, https);
         options.connections = raw.connections.map(connections);
         options.timeout = self.duration(&at.key("timeout"), raw.timeout.as_ref(), options.timeout, least);
         let connect =
             self.duration(&at.key("connect_timeout"), raw.connect_timeout.as_ref(), options.connect_timeout, least);
         options.connect_timeout = connect;
+        let first_byte = raw.first_byte_timeout.as_ref();
+        let first_byte_at = at.key("first_byte_timeout");
+        options.first_byte_timeout =
+            first_byte.map(|text| self.duration(&first_byte_at, Some(text), options.timeout, least));
+        options.gzip = matches!(raw.compression, Some(raw::Compression::Gzip));
         options.reuse = raw.reuse.unwrap_or(options.reuse);
         options.dns_ttl = self.duration(&at.key("dns_ttl"), raw.dns_ttl.as_ref(), options.dns_ttl, Duration::ZERO);
         if raw.redirects.is_some_and(|count| count > 0) {
@@ -202,6 +209,25 @@ impl Lower<'_> {
         }
         options.tls = raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)).unwrap_or_default();
         options
+    }
+
+    fn http_version(&mut self, at: &At, raw: Option<raw::HttpVersion>, https: Option<bool>) -> HttpVersion {
+        match (raw, https) {
+            (Some(raw::HttpVersion::Http2), Some(false)) => {
+                let help = "write `version: h2c`, or an `https://` address";
+                self.error(at, "HTTP/2 without TLS has a name of its own", help);
+            }
+            (Some(raw::HttpVersion::H2c), Some(true)) => {
+                self.error(at, "`h2c` is HTTP/2 without TLS", "write `version: 2`, or an `http://` address");
+            }
+            _ => {}
+        }
+        match raw {
+            None | Some(raw::HttpVersion::Auto) => HttpVersion::Auto,
+            Some(raw::HttpVersion::Http11) => HttpVersion::Http11,
+            Some(raw::HttpVersion::Http2) => HttpVersion::Http2,
+            Some(raw::HttpVersion::H2c) => HttpVersion::H2c,
+        }
     }
 
     fn tls(&mut self, at: &At, raw: &raw::Tls) -> TlsOptions {

@@ -314,7 +314,8 @@ impl Lower<'_> {
         let find = |name: &str| threshold.source.find(name).unwrap_or_default();
         // Without its target nothing is known of the figures: the target's own errors come first.
         if let Some(target) = measured.target {
-            let figures: Vec<(Name, Unit)> = target.figures().map(|(name, (unit, _))| (name, unit)).collect();
+            let figures: Vec<(Name, Unit)> =
+                target.all_figures(measured.certificate).map(|(name, (unit, _))| (name, unit)).collect();
             let known: Vec<&str> = figures.iter().map(|(name, _)| &**name).collect();
             let custom: Vec<&str> = measured.custom.iter().map(|metric| &*metric.name).collect();
             // `restarts(target)` asks all of its counters.
@@ -386,6 +387,8 @@ pub(super) struct Measured<'a> {
     pub(super) target: Option<&'a Target>,
     /// Names of its requests.
     pub(super) steps: Vec<Name>,
+    /// One of them asks for a certificate.
+    pub(super) certificate: bool,
     /// What else its series are told apart by; `None` where that is not known.
     pub(super) dimensions: Option<Dimensions>,
     /// Metrics of the user's own.

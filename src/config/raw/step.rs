@@ -5,12 +5,14 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{
+    probe::{Dns, Grpc, Tcp, WebSocket},
     stream::Stream,
     target::StatusList,
     words::{DurationText, ExprText, OneOrMany, Ordered, Scalar, TemplateText},
 };
 
-/// One request, and what is expected of its answer. Exactly one of get, post, put, patch, delete, head, options, request.
+/// One request, and what is expected of its answer. Exactly one of get, post, put, patch, delete, head, options, tcp, tls,
+/// dns, websocket, grpc, request.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Step {
@@ -32,6 +34,16 @@ pub(crate) struct Step {
     pub(crate) head: Option<TemplateText>,
     /// Path of an OPTIONS.
     pub(crate) options: Option<TemplateText>,
+    /// A TCP connection instead of a request: `host:port`, or with what is sent and expected.
+    pub(crate) tcp: Option<Tcp>,
+    /// A TLS handshake instead of a request: `host:port`, 443 by default.
+    pub(crate) tls: Option<String>,
+    /// A question to a name server instead of a request.
+    pub(crate) dns: Option<Dns>,
+    /// A WebSocket instead of a request: a path, or with what is sent and expected.
+    pub(crate) websocket: Option<WebSocket>,
+    /// A question to the gRPC health service instead of a request.
+    pub(crate) grpc: Option<Grpc>,
     /// On top of the target's.
     pub(crate) headers: Option<Ordered<Scalar>>,
     /// Credentials; they override the target's.

@@ -27,13 +27,14 @@ pub(crate) struct Target {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Http {
-    /// The HTTP version, where `auto` is 1.1 so far; auto by default.
-    #[expect(dead_code, reason = "there is one")]
+    /// `auto`: 2 where a TLS handshake agrees on it, else 1.1; `2`: nothing else; `h2c`: 2 without TLS; auto by default.
     pub(crate) version: Option<HttpVersion>,
     /// A connection of its own for each user (`per_vu`), or a pool of so many; per_vu by default.
     pub(crate) connections: Option<Connections>,
     /// From the hand-over of a request to its last byte; 60s by default.
     pub(crate) timeout: Option<DurationText>,
+    /// From the connection to the first byte of the answer; without it `timeout` alone counts.
+    pub(crate) first_byte_timeout: Option<DurationText>,
     /// For DNS, TCP and TLS together; 5s by default.
     pub(crate) connect_timeout: Option<DurationText>,
     /// Keep connections open between requests; true by default.
@@ -43,6 +44,8 @@ pub(crate) struct Http {
     /// How many redirects are followed: none so far; 0 by default.
     #[schemars(range(min = 0, max = 20))]
     pub(crate) redirects: Option<u32>,
+    /// `gzip` asks for compressed answers and decodes them; none by default.
+    pub(crate) compression: Option<Compression>,
     /// Certificates.
     pub(crate) tls: Option<Tls>,
     /// A longer body ends the request as failed{body_limit}; 10MiB by default.
@@ -56,6 +59,18 @@ pub(crate) enum HttpVersion {
     Auto,
     #[serde(rename = "1.1")]
     Http11,
+    #[serde(rename = "2")]
+    Http2,
+    #[serde(rename = "h2c")]
+    H2c,
+}
+
+/// How answers are compressed.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compression {
+    None,
+    Gzip,
 }
 
 /// `per_vu` or the size of a pool.

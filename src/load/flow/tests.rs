@@ -80,6 +80,7 @@ impl Bench {
             constants: scenario.constants.clone().into(),
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(Rc::new(fake)),
+            probers: Rc::default(),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),

@@ -31,9 +31,9 @@ impl Run {
         }
     }
 
-    /// How long the certificate that was shown last is still valid: at its first sight, when it changes, and now and then.
+    /// How long the certificates that were shown last are all still valid: at its first sight, when it changes, and now and then.
     pub(super) fn note_certificate(&self) {
-        let ends = self.tls.borrow().as_ref().and_then(Tls::certificate_ends);
+        let ends = self.tls.borrow().iter().filter_map(Tls::certificate_ends).min();
         let (Some(ends), now) = (ends, self.request.clock.now()) else { return };
         let known = self.certificate.get();
         if known.is_some_and(|(at, known)| known == ends && now.mono.saturating_duration_since(at) < CERTIFICATE_EVERY)

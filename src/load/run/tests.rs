@@ -70,6 +70,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             constants: run.request.scenario.constants.clone().into(),
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
+            probers: Rc::default(),
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
             stop: run.stop.clone(),
@@ -84,7 +85,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
         })
     });
     let groups: Vec<_> = groups.collect();
-    let dialer = Dialer::new(run.request.scenario.target.clone(), policy).expect("no certificates");
+    let dialer = Dialer::new(&run.request.scenario.target, policy).expect("no certificates");
     let drain = async { while told.recv().await.is_some() {} };
     let side = async { tokio::join!(run.second_by_second(), meanwhile(&run), drain) };
     beside(side, run.load(&groups, dialer)).await.expect("a timer");

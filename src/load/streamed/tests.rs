@@ -49,7 +49,7 @@ async fn an_answer_that_is_not_whole_is_a_failure() {
     let reason = (Outcome::Failed, "protocol".into());
     assert_eq!(total.reasons.get(&reason), Some(&1), "{:?}", total.reasons);
     assert_eq!(total.stream.map(|stream| stream.ttft.count()), Some(0), "figures are of answers that ended ok");
-    assert_eq!(data.custom.rates["quick"].values().collect::<Vec<_>>(), [&(0, 1)]);
+    assert!(data.custom.is_empty(), "and so are custom metrics");
 }
 
 #[tokio::test(start_paused = true)]

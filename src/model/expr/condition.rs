@@ -94,6 +94,21 @@ pub enum Condition {
     },
 }
 
+impl Condition {
+    /// What must be there for it to be asked at all: not what it only asks the presence of, nor groups of a match.
+    pub fn operands(&self) -> Vec<&Operand> {
+        match self {
+            Self::And(all) | Self::Or(all) => all.iter().flat_map(Self::operands).collect(),
+            Self::Not(inner) => inner.operands(),
+            Self::Compare { left, right, .. } | Self::Contains { left, text: right, .. } => vec![left, right],
+            Self::In { left, any, .. } => std::iter::once(left).chain(any).collect(),
+            Self::Matches { left, .. } => vec![left],
+            Self::Exists(_) => Vec::new(),
+            Self::All { each, .. } => each.operands(),
+        }
+    }
+}
+
 /// Something with a value in an `expect`.
 #[derive(Debug, Clone)]
 pub enum Operand {
@@ -141,4 +156,14 @@ pub enum Term {
     Of(Operand),
     /// `a op b`.
     Math(Box<Term>, Operator, Box<Term>),
+}
+
+impl Term {
+    /// What must be there for it to have a value.
+    pub fn operands(&self) -> Vec<&Operand> {
+        match self {
+            Self::Of(operand) => vec![operand],
+            Self::Math(left, _, right) => [left.operands(), right.operands()].concat(),
+        }
+    }
 }

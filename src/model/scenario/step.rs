@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::{HeaderName, Method};
 use serde_json_path::JsonPath;
 
-use super::{load::Think, target::StatusMatch};
+use super::{load::Think, probe::ProbeSpec, target::StatusMatch};
 use crate::model::{
     Name,
     expr::Expect,
@@ -67,6 +67,11 @@ impl Step {
         }
     }
 
+    /// Whether it asks a place of its own for its certificate.
+    pub fn shows_certificate(&self) -> bool {
+        matches!(&self.action, Action::Probe(spec) if matches!(**spec, ProbeSpec::Tls { .. }))
+    }
+
     /// How long it may take, polls and all, where the target gives a request `default`.
     pub fn patience(&self, default: Duration) -> Duration {
         let polls = self.until.as_ref().map(|until| until.timeout);
@@ -77,6 +82,7 @@ impl Step {
     pub fn http(&self) -> Option<&RequestSpec> {
         match &self.action {
             Action::Http(request) => Some(request),
+            Action::Probe(_) => None,
         }
     }
 }
@@ -86,6 +92,8 @@ impl Step {
 pub enum Action {
     /// Sends an HTTP request.
     Http(Box<RequestSpec>),
+    /// Asks in another way.
+    Probe(Arc<ProbeSpec>),
 }
 
 /// `loop`: the step is done once for each value.

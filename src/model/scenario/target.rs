@@ -31,11 +31,17 @@ pub struct Target {
 pub const CERT_EXPIRES_IN: &str = "cert_expires_in";
 
 impl Target {
-    /// Unit and kind (is it a counter?) of each figure: those that are read, and [`CERT_EXPIRES_IN`].
+    /// Unit and kind (is it a counter?) of each figure: those that are read, and [`CERT_EXPIRES_IN`] where the target
+    /// shows a certificate.
     pub fn figures(&self) -> impl Iterator<Item = (Name, (Unit, bool))> {
+        self.all_figures(false)
+    }
+
+    /// The same, where a step may look at a certificate (`probed`).
+    pub fn all_figures(&self, probed: bool) -> impl Iterator<Item = (Name, (Unit, bool))> {
         let read = self.stats.iter().flat_map(|stats| &stats.stats);
         let read = read.map(|(name, stat)| (name.clone(), (stat.unit, stat.counter)));
-        read.chain(self.base.https.then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))
+        read.chain((self.base.https || probed).then(|| (CERT_EXPIRES_IN.into(), (Unit::Seconds, false))))
     }
 }
 
@@ -60,6 +66,17 @@ impl BaseUrl {
     }
 }
 
+impl BaseUrl {
+    /// `host:port`, for what is no URL.
+    pub fn place(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
 impl std::fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.https { "https" } else { "http" };
@@ -70,10 +87,14 @@ impl std::fmt::Display for BaseUrl {
 /// Timeouts and connection policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpOptions {
+    /// Which HTTP is spoken.
+    pub version: HttpVersion,
     /// Default for loads that name none.
     pub connections: Option<Connections>,
     /// From the hand-over of a request to its last byte, waiting for a connection included.
     pub timeout: Duration,
+    /// From the connection to the first byte of the answer.
+    pub first_byte_timeout: Option<Duration>,
     /// For DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// Keep connections open between requests.
@@ -82,22 +103,41 @@ pub struct HttpOptions {
     pub dns_ttl: Duration,
     /// Certificates and names.
     pub tls: TlsOptions,
-    /// A body beyond this many bytes ends the request as `failed{body_limit}`.
+    /// Answers are asked for in gzip, and decoded.
+    pub gzip: bool,
+    /// A body beyond this many bytes, decoded, ends the request as `failed{body_limit}`.
     pub max_body: u64,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
+            version: HttpVersion::Auto,
             connections: None,
             timeout: Duration::from_mins(1),
+            first_byte_timeout: None,
             connect_timeout: Duration::from_secs(5),
             reuse: true,
             dns_ttl: Duration::from_mins(1),
             tls: TlsOptions::default(),
+            gzip: false,
             max_body: 10 * 1024 * 1024,
         }
     }
+}
+
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpVersion {
+    /// HTTP/2 where a TLS handshake agrees on it, else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2 over TLS, and nothing else.
+    Http2,
+    /// HTTP/2 without TLS, known beforehand.
+    H2c,
 }
 
 /// How a target's certificate is judged, and what we show of ourselves.

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A server with a fresh certificate for `name`, and the PEM file that vouches for it.
-async fn server(name: &str, folder: &Path) -> (Server, String) {
+pub(super) async fn server(name: &str, folder: &Path) -> (Server, String) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     let file = folder.join(format!("{name}.pem"));
     std::fs::write(&file, made.cert.pem()).expect("it is writable");

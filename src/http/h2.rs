@@ -1,0 +1,257 @@
+//! HTTP/2 over one connection that several requests share. A task of its own drives it; whoever asks waits for the answer
+//! to its stream.
+
+mod pipe;
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use ::http::{HeaderMap, Request, Uri, Version, header, uri::PathAndQuery};
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    client::{Builder, SendRequest},
+};
+use tokio::task::AbortHandle;
+
+use self::pipe::{Pipe, Tally};
+use super::{
+    dial::{DialError, failed},
+    exchange::{Answer, ExchangeError, Keep, START_BYTES, Unanswered, Want},
+    stream::{Meter, Transport},
+};
+use crate::model::{clock, outcome::fail};
+
+/// Requests on one connection at once; a target that allows fewer makes them wait.
+pub const STREAMS: usize = 100;
+
+/// What may come in unasked on a stream, and on the connection as a whole.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Longest head of an answer.
+const MAX_HEAD: u32 = 64 * 1024;
+
+/// The reasons of rejections that HTTP/2 itself has words for: nothing was done, try again later.
+pub const REFUSED: &str = "refused_stream";
+/// The target asks for less.
+pub const CALM: &str = "enhance_your_calm";
+
+/// A connection; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Session {
+    sender: SendRequest<Bytes>,
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tally: Arc<Tally>,
+    driver: AbortHandle,
+    https: bool,
+    /// Streams now, and since it was opened.
+    active: Cell<usize>,
+    carried: Cell<u64>,
+    /// A request in vain waited on it while nothing at all came in: it is dead.
+    dead: Cell<bool>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody holds it any more: what is still on its way is wanted by nobody.
+        self.driver.abort();
+    }
+}
+
+/// A stream on its way; one that is dropped before its answer was complete leaves its mark.
+struct Active<'a> {
+    shared: &'a Shared,
+    read_before: u64,
+    complete: bool,
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.shared.active.set(self.shared.active.get() - 1);
+        if !self.complete && self.shared.tally.read_so_far() == self.read_before {
+            self.shared.dead.set(true);
+        }
+    }
+}
+
+impl Session {
+    /// Begins HTTP/2 over an open stream. Must be called within a runtime.
+    pub(crate) async fn start(transport: Transport) -> Result<Self, DialError> {
+        let https = matches!(transport, Transport::Tls(_));
+        let tally = Arc::new(Tally::default());
+        let (sender, connection) = Builder::new()
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD)
+            // Answers to requests that timed out may still come.
+            .max_concurrent_reset_streams(1024)
+            .handshake::<_, Bytes>(Pipe::new(transport, tally.clone()))
+            .await
+            .map_err(|error| failed(fail::PROTOCOL, &error))?;
+        // Why it ended is told to every stream that is on it.
+        let driver = tokio::spawn(async move {
+            let _told = connection.await.is_err();
+        });
+        let driver = driver.abort_handle();
+        let (active, carried, dead) = (Cell::default(), Cell::default(), Cell::default());
+        Ok(Self { sender, shared: Rc::new(Shared { tally, driver, https, active, carried, dead }) })
+    }
+
+    /// Requests that were sent on it.
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.get()
+    }
+
+    /// Requests that are on it now.
+    pub fn active(&self) -> usize {
+        self.shared.active.get()
+    }
+
+    /// Whether it takes another request, as far as is known now: not after a GOAWAY.
+    pub fn is_open(&self) -> bool {
+        let mut sender = self.sender.clone();
+        let gone = matches!(sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)));
+        !gone && !self.shared.dead.get() && !self.shared.driver.is_finished()
+    }
+
+    /// Sends `request` and reads the whole answer; `meter` sees its times and its share of the bytes.
+    pub(super) async fn exchange(
+        &self,
+        request: &Request<Bytes>,
+        want: Want<'_>,
+        meter: &Meter,
+    ) -> Result<Answer, ExchangeError> {
+        let (answer, _) = self.call(request, want, meter).await?;
+        Ok(answer)
+    }
+
+    /// The same, with the trailers of the answer.
+    pub(crate) async fn call(
+        &self,
+        request: &Request<Bytes>,
+        mut want: Want<'_>,
+        meter: &Meter,
+    ) -> Result<(Answer, Option<HeaderMap>), ExchangeError> {
+        let shared = &*self.shared;
+        shared.active.set(shared.active.get() + 1);
+        let mut active = Active { shared, read_before: shared.tally.read_so_far(), complete: false };
+        let head = head(request, shared.https)
+            .map_err(|error| ExchangeError::new(fail::PROTOCOL, format!("the request is none for HTTP/2: {error}")))?;
+        let told = |error: h2::Error| {
+            let nothing = meter.bytes().1 == 0;
+            told(&error, nothing)
+        };
+        let mut sender = self.sender.clone().ready().await.map_err(told)?;
+        let empty = request.body().is_empty();
+        meter.note_write(0);
+        shared.carried.set(shared.carried.get() + 1);
+        let (response, mut body) = sender.send_request(head, empty).map_err(told)?;
+        if !empty {
+            body.send_data(request.body().clone(), true).map_err(told)?;
+        }
+        let response = response.await.map_err(told)?;
+        shared.tally.share(meter);
+        let (head, body) = response.into_parts();
+        let mut reading = Reading { body, kept: Vec::new(), length: 0 };
+        let trailers = reading.all(&mut want, meter, &shared.tally).await.map_err(|error| ExchangeError {
+            status: Some(head.status),
+            unanswered: None,
+            ..error
+        })?;
+        active.complete = true;
+        let answer = Answer {
+            status: head.status,
+            headers: head.headers,
+            body: Bytes::from(reading.kept),
+            length: reading.length,
+            ended: clock::mono(),
+        };
+        Ok((answer, trailers))
+    }
+}
+
+/// A body on its way in.
+struct Reading {
+    body: RecvStream,
+    kept: Vec<u8>,
+    length: u64,
+}
+
+impl Reading {
+    async fn all(
+        &mut self,
+        want: &mut Want<'_>,
+        meter: &Meter,
+        tally: &Tally,
+    ) -> Result<Option<HeaderMap>, ExchangeError> {
+        while let Some(data) = self.body.data().await {
+            let data = data.map_err(|error| told(&error, false))?;
+            tally.share(meter);
+            self.length += data.len() as u64;
+            if self.length > want.max_body {
+                let detail = format!("the body is larger than {} bytes", want.max_body);
+                return Err(ExchangeError::new(fail::BODY_LIMIT, detail));
+            }
+            // What was taken makes room for more; a stream that has ended needs none.
+            let _ended = self.body.flow_control().release_capacity(data.len()).is_err();
+            if let Some(sink) = &mut want.sink {
+                sink(&data, meter.last_read().unwrap_or_else(clock::mono));
+            }
+            let room = match want.body {
+                Keep::All => data.len(),
+                Keep::Start => START_BYTES.saturating_sub(self.kept.len()).min(data.len()),
+            };
+            self.kept.extend_from_slice(&data[..room]);
+        }
+        self.body.trailers().await.map_err(|error| told(&error, false))
+    }
+}
+
+/// The request as HTTP/2 has it: the authority in its URI, and nothing that is about a connection of HTTP/1.1.
+fn head(request: &Request<Bytes>, https: bool) -> Result<Request<()>, ::http::Error> {
+    const OF_CONNECTIONS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+    let mut headers = request.headers().clone();
+    let authority = headers.remove(header::HOST);
+    for name in OF_CONNECTIONS {
+        headers.remove(name);
+    }
+    let mut uri = Uri::builder()
+        .scheme(if https { "https" } else { "http" })
+        .path_and_query(request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if let Some(authority) = &authority {
+        uri = uri.authority(authority.as_bytes());
+    }
+    let mut head = Request::builder().method(request.method()).version(Version::HTTP_2).uri(uri.build()?).body(())?;
+    *head.headers_mut() = headers;
+    Ok(head)
+}
+
+/// What an error of a stream or of its connection means; `nothing`: no byte of an answer came.
+fn told(error: &h2::Error, nothing: bool) -> ExchangeError {
+    let reason = error.reason();
+    let ours = !error.is_remote() && !error.is_io();
+    let (outcome, what) = match reason {
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => (REFUSED, "the target refused the stream"),
+        Some(Reason::ENHANCE_YOUR_CALM) if error.is_remote() => (CALM, "the target asks for less"),
+        Some(_) if error.is_go_away() && !ours => (fail::RESET, "the target is closing the connection (GOAWAY)"),
+        Some(_) if error.is_reset() && !ours => (fail::RESET, "the target reset the stream"),
+        Some(_) if ours => (fail::PROTOCOL, "what came is not HTTP/2"),
+        _ => (fail::RESET, "the connection broke"),
+    };
+    let closed = nothing && (error.is_go_away() && reason == Some(Reason::NO_ERROR));
+    let unanswered = closed.then_some(Unanswered::Closed);
+    ExchangeError { unanswered, ..ExchangeError::new(outcome, format!("{what}: {error}")) }
+}
+
+#[cfg(test)]
+mod tests;
