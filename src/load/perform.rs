@@ -244,7 +244,13 @@ impl Shared {
     ) -> Result<Answer, Failure> {
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
-            Transport::Fake(fake) => return fake.answer(request.request()).await,
+            Transport::Fake(fake) => {
+                let answer = fake.answer(request.request()).await?;
+                if let Some(sink) = want.sink {
+                    sink(&answer.body, answer.ended);
+                }
+                return Ok(answer);
+            }
         };
         // What is rare is boxed: every request moves the whole of what it might have to wait for.
         let mut lease = match connector.at_hand(kept, &progress.wait) {

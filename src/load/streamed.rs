@@ -64,3 +64,6 @@ impl Streamed {
         Box::new(self.sample)
     }
 }
+
+#[cfg(test)]
+mod tests;
