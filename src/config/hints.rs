@@ -61,7 +61,6 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
         "Otlp" => "headers tls compression",
         "Target" => "guard cookies",
         "Http" => "proxy http2",
-        "Tls" => "cert key server_name insecure",
         "Stats" => "facts",
         "Stat" => "label max_labels limit as process read cgroup promql server log match",
         "Scenario" => "state network events artifacts alert on confirm guard",

@@ -93,6 +93,8 @@ impl Session {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD)
+            // Until the target says how many it takes: what goes beyond would be refused, and not by its will.
+            .initial_max_send_streams(1)
             // Answers to requests that timed out may still come.
             .max_concurrent_reset_streams(1024)
             .handshake::<_, Bytes>(Pipe::new(transport, tally.clone()))

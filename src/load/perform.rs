@@ -277,7 +277,8 @@ impl Shared {
                     connector.give_back(lease, kept);
                     return if http.gzip { Ok(gzip::decode(answer, http.max_body)?) } else { Ok(answer) };
                 }
-                Err(error) if reused && error.may_repeat(request.method()) => {
+                // Once: over a shared connection the second one has carried requests too.
+                Err(error) if reused && !progress.reconnected.get() && error.may_repeat(request.method()) => {
                     progress.reconnected.set(true);
                     lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
                 }

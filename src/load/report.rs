@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-pub use self::parts::measured;
-use self::parts::{by_outcome, dropped, groups, reasons, status, steps, throughput};
+use self::parts::{by_outcome, dropped, groups, reasons, status, steps};
+pub use self::parts::{measured, throughput};
 use super::plan;
 use crate::{
     judge::{History, stat_summary},

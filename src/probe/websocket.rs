@@ -53,6 +53,10 @@ pub(super) async fn ask(
     let (mut socket, answer) = match client_async_with_config(request, stream, Some(config)).await {
         Ok(opened) => opened,
         // An answer of HTTP is judged as one: it may be a rejection.
+        Err(Error::Http(answer)) if answer.status().is_success() => {
+            let detail = format!("status {} instead of 101: the target opened no WebSocket", answer.status());
+            return Err(failed(fail::PROTOCOL, detail));
+        }
         Err(Error::Http(answer)) => {
             let (head, body) = answer.into_parts();
             let body = Bytes::from(body.unwrap_or_default());

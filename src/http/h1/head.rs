@@ -73,7 +73,9 @@ pub fn parse(bytes: &[u8], asked: Asked) -> Result<Option<(usize, Head)>, Fault>
     let old = response.version == Some(0);
     let words = Words::read(response.headers);
     let framing = words.framing(status, asked.head, old)?;
-    let keep_alive = !words.close && (!old || words.keep_alive) && framing != Framing::UntilClose;
+    // After 101 the connection speaks another protocol.
+    let http = status != StatusCode::SWITCHING_PROTOCOLS;
+    let keep_alive = http && !words.close && (!old || words.keep_alive) && framing != Framing::UntilClose;
     let headers = if asked.headers || !status.is_success() {
         collect(&bytes[..length], response.headers)?
     } else {

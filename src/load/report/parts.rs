@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-pub(super) fn throughput(data: &RunData) -> f64 {
+/// Requests that ended ok, per second of the measured window.
+pub fn throughput(data: &RunData) -> f64 {
     let window = data.window.as_secs_f64();
     if window > 0.0 { data.counts().ok as f64 / window } else { 0.0 }
 }

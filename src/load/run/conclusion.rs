@@ -10,6 +10,7 @@ use crate::{
     model::{
         clock::Now,
         run::{GeneratorReport, RunSummary},
+        scenario::Intent,
     },
 };
 
@@ -25,10 +26,16 @@ impl Run {
         })
     }
 
-    /// No user came past its `on_start`: that is the target's failure, not a want of data.
-    fn nobody_began(&self, sent: u64) -> Option<String> {
-        let (_, why) = self.recorder.lost_users().filter(|_| sent == 0)?;
-        Some(format!("no user came past `on_start`: {why}"))
+    /// Users that did not come past their `on_start` are the target's failure, whatever the others measured: no rate holds
+    /// them. Where rejections are wanted they may be meant, and only the loss of all of them counts.
+    fn not_begun(&self, sent: u64) -> Option<String> {
+        let (count, why) = self.recorder.lost_users()?;
+        if sent == 0 {
+            return Some(format!("no user came past `on_start`: {why}"));
+        }
+        let users = if count == 1 { "user" } else { "users" };
+        (self.request.scenario.intent != Intent::Overload)
+            .then(|| format!("{count} {users} did not come past `on_start`: {why}"))
     }
 
     pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
@@ -58,6 +65,8 @@ impl Run {
             first_failure: self.recorder.first_failure(),
         };
         let mut summary = report::summarise(&self.request.scenario, &ledger, facts);
+        // A rate is of the window in which it was measured.
+        summary.throughput_per_s = report::throughput(&judged);
         summary.measured = report::measured(&ledger, &judged);
         summary.environment = Some(judging::environment());
         let findings = self.findings.borrow().clone();
@@ -70,7 +79,7 @@ impl Run {
             history: &self.request.history,
             windows: &self.windows.borrow(),
             interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble: trouble.or_else(|| self.crashed()).or_else(|| self.nobody_began(summary.sent)),
+            trouble: trouble.or_else(|| self.crashed()).or_else(|| self.not_begun(summary.sent)),
         };
         judging::conclude(&mut summary, &conclusion);
         if let Some((count, why)) = self.recorder.lost_users() {

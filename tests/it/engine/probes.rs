@@ -214,6 +214,8 @@ async fn a_websocket_is_a_message_for_a_message() {
     check(&echo(Some(busy)).await, "websocket: /", "rejected.status_429=1", "429").await;
     let away = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
     check(&echo(Some(away)).await, "websocket: /", "failed.status=1", "502").await;
+    let page = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    check(&echo(Some(page)).await, "websocket: /", "failed.protocol=1", "instead of 101").await;
     let wrong = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: x\r\n\r\n";
     check(&echo(Some(wrong)).await, "websocket: /", "failed.protocol=1", "").await;
     check(&echo(Some(b"")).await, "websocket: /", "failed.reset=1", "").await;
