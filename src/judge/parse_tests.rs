@@ -207,7 +207,7 @@ fn a_limit_must_have_the_unit_of_its_stat() {
 /// Source, offset, message, help.
 type Refusal = (&'static str, usize, &'static str, &'static str);
 
-fn refused<T: std::fmt::Debug>(cases: &[Refusal], parse: fn(&str) -> Result<T, ExprError>) {
+fn refused<T: std::fmt::Debug>(cases: &[Refusal], parse: impl Fn(&str) -> Result<T, ExprError>) {
     for (src, offset, message, help) in cases {
         let error = parse(src).expect_err(src);
         let found = (error.offset, error.message.as_str(), error.help.as_deref().unwrap_or_default());
@@ -269,6 +269,15 @@ fn thresholds_are_refused_with_a_reason() {
             ("variation(p95(latency), by=repeat) < 5", 37, "the unit is missing", "5%"),
             ("ratio(count(ok)) < 5%", 15, "expected `,`", "ratio("),
             ("baseline(elapsed + 1s) < 5s", 9, "takes one aggregation", ""),
+        ],
+        parse_threshold,
+    );
+}
+
+#[test]
+fn aggregations_are_refused_with_a_reason() {
+    refused(
+        &[
             ("drift(elapsed) < 5%", 6, "takes one aggregation", ""),
             ("p95(sevice_time) < 1s", 4, "not a metric", "did you mean `service_time`"),
             ("p95(tttf) < 1s", 4, "not a metric", "did you mean `ttft`"),

@@ -283,13 +283,13 @@ impl Source {
     fn lengths(&self) -> Vec<String> {
         let mut found = Vec::new();
         let lines = without_tests(&self.text, false).trim_end().lines().count();
-        if lines > FILE_LINES && !self.path.ends_with("_tests.rs") {
+        if lines > FILE_LINES {
             found.push(format!(
                 "{}:1: {lines} lines without tests, {FILE_LINES} at most: split it by subject",
                 self.path
             ));
         }
-        for (start, end) in functions(&self.code).into_iter().filter(|_| !self.path.ends_with("_tests.rs")) {
+        for (start, end) in functions(&self.code) {
             let (first, last) = (line(&self.code, start), line(&self.code, end));
             if last - first >= FN_LINES {
                 let lines = last - first + 1;

@@ -47,12 +47,25 @@ impl Polls {
 impl Shared {
     /// Polls; counts the final answer.
     pub(super) async fn poll(&self, step: &Step, until: &Until, walk: &mut Walk<'_>, intended: Instant) -> Done {
-        let deadline = clock::mono() + until.timeout;
+        let mut deadline = clock::mono() + until.timeout;
         let mut polls = Polls::default();
+        let mut last: Option<(Performed, Instant)> = None;
         loop {
-            let (mut done, intended) = match self.one_poll(step, walk, (polls.intended(), intended), deadline).await {
-                Ok(done) => done,
-                Err(left) => return Done::at(left, clock::mono()),
+            let polled = self.one_poll(step, walk, (polls.intended(), intended), &mut deadline).await;
+            let (mut done, intended) = match (polled, last.take()) {
+                (Ok(done), None) => done,
+                (Ok(done), Some(_)) => {
+                    if done.0.refused.is_none() {
+                        self.recorder.poll(done.1);
+                    }
+                    done
+                }
+                // What was sent stays in the ledger, whatever kept the next poll back.
+                (Err(_), Some((mut done, intended))) => {
+                    self.give_up(&mut done);
+                    return self.settle(step, walk, done, intended);
+                }
+                (Err(left), None) => return Done::at(left, clock::mono()),
             };
             if done.refused.is_some() && polls.sent == 0 {
                 return self.settle(step, walk, done, intended);
@@ -73,24 +86,27 @@ impl Shared {
                 self.give_up(&mut done);
                 return self.settle(step, walk, done, intended);
             }
-            self.recorder.poll(intended);
+            last = Some((done, intended));
         }
     }
 
-    /// One poll, and when the step is intended.
+    /// One poll, and when the step is intended. Waiting at our own gate moves the deadline: it is not the target's doing.
     async fn one_poll(
         &self,
         step: &Step,
         walk: &mut Walk<'_>,
         (first, intended): (Option<Instant>, Instant),
-        deadline: Instant,
+        deadline: &mut Instant,
     ) -> Result<(Performed, Instant), Left> {
         let limit = self.scenario.target.http.timeout;
         let (mut held, mut at) = (None, intended);
         if walk.tally != Tally::RunHook {
             // Only the first one is a request of the plan: what follows waits for its turn, even in an open load.
-            let model = if first.is_some() { Model::Closed } else { walk.model };
-            let (permit, admitted) = self.admit(intended, model, walk.tally, limit).await?;
+            let (model, tally) =
+                if first.is_some() { (Model::Closed, Tally::UserHook) } else { (walk.model, walk.tally) };
+            let asked = clock::mono();
+            let (permit, admitted) = self.admit(intended, model, tally, limit).await?;
+            *deadline += clock::mono().saturating_duration_since(asked);
             (held, at) = (Some((permit, self.recorder.enter())), admitted);
         }
         let at = first.unwrap_or(at);

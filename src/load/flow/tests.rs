@@ -226,6 +226,20 @@ async fn polling_ends_with_its_time_or_with_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_polled_stays_in_the_ledger_when_the_gate_closes() {
+    let steps = "      - {get: /s, until: \"$.done == true\", every: 1s, timeout: 10s}";
+    let bench = bench(steps, |_, _| (200, &[], r#"{"done": false}"#));
+    let switch = async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        bench.shared.gate.set_paused(true);
+    };
+    let (ends, ()) = tokio::join!(bench.iterate(1), switch);
+    assert_eq!(ends, [IterationEnd::Interrupted]);
+    let data = bench.data();
+    assert_eq!((told(&data).as_str(), bench.seen().len(), data.polls), ("interrupted=1", 3, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_try_counts_and_waits_as_long_as_the_target_asks() {
     use IterationEnd::{Completed, Failed};
     const NO: Reply = (429, &[], "");
