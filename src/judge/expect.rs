@@ -45,6 +45,21 @@ impl std::fmt::Debug for ResponseView<'_> {
 }
 
 impl ResponseView<'_> {
+    /// Looks at variables only, where there is no answer.
+    pub fn without_answer<T>(variable: &dyn Fn(&str) -> Option<Value>, look: impl FnOnce(&ResponseView<'_>) -> T) -> T {
+        let (json, headers) = (OnceCell::from(None), ::http::HeaderMap::new());
+        let zero = Duration::ZERO;
+        look(&ResponseView {
+            status: 0,
+            headers: &headers,
+            body: b"",
+            json: &json,
+            latency: zero,
+            service_time: zero,
+            variable,
+        })
+    }
+
     /// The body as JSON, if it is.
     pub fn json(&self) -> Option<&Value> {
         self.json.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()

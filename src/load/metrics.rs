@@ -1,9 +1,8 @@
 //! Custom metrics: recorded of each answer that ended ok and holds every name in them; one whose names come from several
 //! steps at the end of the iteration (pure).
 
-use std::{cell::OnceCell, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use ::http::HeaderMap;
 use serde_json::Value;
 
 use crate::{
@@ -69,19 +68,10 @@ impl Metrics {
 
     /// What an iteration comes to that has ended.
     pub fn of_iteration(&self, scope: &Scope) -> Vec<(usize, f64)> {
-        let (json, headers) = (OnceCell::from(None), HeaderMap::new());
-        let variable = |name: &str| scope.get(name);
-        let view = ResponseView {
-            status: 0,
-            headers: &headers,
-            body: b"",
-            json: &json,
-            latency: Duration::ZERO,
-            service_time: Duration::ZERO,
-            variable: &variable,
-        };
         let asked = self.0.iter().enumerate().filter(|(_, known)| known.at_the_end);
-        asked.filter_map(|(index, known)| Some((index, known.metric.of(&view)?))).collect()
+        ResponseView::without_answer(&|name| scope.get(name), |view| {
+            asked.filter_map(|(index, known)| Some((index, known.metric.of(view)?))).collect()
+        })
     }
 }
 

@@ -1,8 +1,7 @@
 //! Steps that are left out, done for each of several values, or tried again.
 
-use std::{cell::OnceCell, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use ::http::HeaderMap;
 use rand::RngExt as _;
 use serde_json::Value;
 
@@ -115,16 +114,5 @@ fn values(repeat: &Loop, scope: &Scope) -> Result<Values, String> {
 
 /// Whether a condition on variables holds; it does not where one of them has no value.
 fn holds(when: &Expect, scope: &Scope) -> bool {
-    let (json, headers) = (OnceCell::from(None), HeaderMap::new());
-    let variable = |name: &str| scope.get(name);
-    let view = ResponseView {
-        status: 0,
-        headers: &headers,
-        body: b"",
-        json: &json,
-        latency: std::time::Duration::ZERO,
-        service_time: std::time::Duration::ZERO,
-        variable: &variable,
-    };
-    when.eval(&view).is_ok()
+    ResponseView::without_answer(&|name| scope.get(name), |view| when.eval(view).is_ok())
 }
