@@ -150,6 +150,8 @@ impl Lower<'_> {
         let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
         let conditions = self.conditions(at, raw, target.as_deref(), &groups, repeat, &metrics);
         let target = target?;
+        let steps = groups.iter().flat_map(|group| group.steps()).chain(&before).chain(&after);
+        self.compressed_streams(at, &target, steps);
         if groups.is_empty() {
             return None;
         }
@@ -178,6 +180,20 @@ impl Lower<'_> {
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
+    }
+
+    /// What comes compressed comes in lumps: neither its events nor their gaps could be told as they come.
+    fn compressed_streams<'a>(&mut self, at: &At, target: &Target, mut steps: impl Iterator<Item = &'a Step>) {
+        let streamed = steps.find(|step| step.stream.is_some()).filter(|_| target.http.gzip);
+        if let Some(step) = streamed {
+            let message =
+                format!("`{}` reads a stream, and `{}` asks for compressed answers", short(&step.name), target.name);
+            let help = format!(
+                "leave `compression: gzip` out under targets.{0}, or write a second target without it for the streams",
+                target.name
+            );
+            self.key_error(at, message, help);
+        }
     }
 
     /// For `--select`: the labels.
