@@ -410,6 +410,7 @@ impl Run {
             probers: self.probers.borrow().clone(),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
+            plan: stop.clone(),
             stop,
             clock: self.request.clock.clone(),
             redactor: self.request.redactor.clone(),

@@ -115,6 +115,12 @@ fn counts(run: &RunSummary) -> String {
     if dropped > 0 {
         row("dropped", dropped, share(dropped, run.planned), named(&run.dropped));
     }
+    if run.polls > 0 {
+        row("polls", run.polls, String::new(), "of steps with `until`, beside what was sent".to_owned());
+    }
+    if run.reconnects > 0 {
+        row("reconnects", run.reconnects, String::new(), "sent again: the kept connection was closed".to_owned());
+    }
     show(&table)
 }
 
@@ -154,7 +160,7 @@ fn steps(run: &RunSummary) -> String {
     for (name, step) in named {
         let ok = step.latency_s.get("ok").copied().unwrap_or_default();
         let counts = [step.sent, step.outcomes.ok, step.outcomes.rejected, step.outcomes.failed].map(|n| n.to_string());
-        let quantiles = [ok.p50, ok.p95].map(human_seconds);
+        let quantiles = [ok.p50, ok.p95].map(|time| if ok.count > 0 { human_seconds(time) } else { "-".to_owned() });
         table.add_row([vec![name.clone()], counts.to_vec(), quantiles.to_vec()].concat());
     }
     show(&table)

@@ -73,6 +73,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             probers: Rc::default(),
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
+            plan: run.stop.clone(),
             stop: run.stop.clone(),
             clock: run.request.clock.clone(),
             redactor: run.request.redactor.clone(),
