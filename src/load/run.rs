@@ -36,6 +36,7 @@ use super::{
     poller::Poller,
     probing::Probers,
     recorder::{Recorder, Taken},
+    samples::Samples,
     stop::{Cause, Order, Stop},
     user::{Shared, Turn},
 };
@@ -86,6 +87,8 @@ pub struct RunRequest {
     pub redactor: Redactor,
     /// Of the machine.
     pub clock: Arc<dyn Clock>,
+    /// Who wants to know of each request; mostly nobody.
+    pub samples: Option<Samples>,
 }
 
 /// What a run tells while it goes on.

@@ -59,6 +59,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
         gate: Gate::new(&policy),
         redactor: Redactor::new(Vec::new()),
         clock: Arc::new(SystemClock),
+        samples: None,
     };
     let (events, mut told) = mpsc::channel::<RunEvent>(4096);
     let run = Run::new(request, events);
@@ -71,6 +72,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
+            samples: None,
             network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
