@@ -82,6 +82,9 @@ pub mod reject {
 /// Where more different reasons of an outcome are counted than are kept apart.
 pub const OTHER_REASON: &str = "other";
 
+/// The reason of requests that a client of ours gave up: `interrupted`, as `network: {abort: …}` says.
+pub const CLIENT_ABORT: &str = "client_abort";
+
 /// Why a planned request was never sent; `planned = sent + dropped`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

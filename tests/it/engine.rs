@@ -8,6 +8,7 @@ mod flow;
 mod gzip;
 mod h2;
 mod ledger;
+mod network;
 mod open_model;
 mod probes;
 mod server;
