@@ -149,7 +149,10 @@ pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<
     let (orders, inbox) = watch::channel(Order::Run);
     let run_id = request.run_id.clone();
     let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING)
+            .build_local(tokio::runtime::LocalOptions::default());
         match runtime {
             Ok(runtime) => {
                 runtime.block_on(conduct(request, inbox, events));
