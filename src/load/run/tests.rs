@@ -18,6 +18,7 @@ use crate::{
     },
     model::{
         clock::{self, Clock, SystemClock},
+        expr::Threshold,
         labels::Labels,
         run::{RunSummary, Trigger},
         scenario::{
@@ -59,6 +60,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
         gate: Gate::new(&policy),
         redactor: Redactor::new(Vec::new()),
         clock: Arc::new(SystemClock),
+        samples: None,
     };
     let (events, mut told) = mpsc::channel::<RunEvent>(4096);
     let run = Run::new(request, events);
@@ -71,6 +73,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
+            samples: None,
             network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
@@ -199,6 +202,30 @@ async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_w
     check(Cause::Timeout, 45_000, 1200).await;
     check(Cause::Timeout, 5_050, 1200).await;
     check(Cause::Person, 5_050, 51).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_threshold_that_ends_the_run_is_told_with_its_time() {
+    let check = async |fails_after: u64, expected: Option<&str>| {
+        let begun = clock::mono();
+        let fake = Fake::new(move |_| {
+            let at = clock::mono().saturating_duration_since(begun).as_secs();
+            answer(10, if at >= fails_after { 500 } else { 200 })
+        });
+        let change = |scenario: &mut Scenario| {
+            scenario.groups = vec![Arc::new(group(rate(10.0, 30)))];
+            let threshold = crate::judge::parse_threshold("count(failed) == 0").expect("a threshold");
+            scenario.thresholds = vec![Threshold { abort_on_fail: true, ..threshold }];
+        };
+        let run = quietly(change, fake).await;
+        assert_eq!(run.reasons.get(1).map(String::as_str), expected, "{:?}", run.reasons);
+        assert_eq!(run.aborted.is_some(), expected.is_some());
+        run
+    };
+    let told = "ended early, 6 s into its load: count(failed) == 0 has `abort_on_fail`";
+    assert!(check(5, Some(told)).await.planned < 80);
+    // Nothing is left to be ended.
+    assert_eq!(check(30, None).await.planned, 300);
 }
 
 fn search(sustain: &[&str]) -> Executor {
