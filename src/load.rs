@@ -26,6 +26,7 @@ pub mod probing;
 pub mod recorder;
 pub mod report;
 pub mod run;
+pub mod samples;
 pub mod stop;
 mod streamed;
 pub mod user;

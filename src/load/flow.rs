@@ -157,6 +157,9 @@ impl Shared {
         self.recorder.sample(series, &done.sample, intended, done.handed.saturating_duration_since(intended));
         let outcome = done.landing.class.outcome;
         self.note(step, &done, outcome);
+        if self.samples.is_some() {
+            self.tell(step, labels, walk.scope, &done, intended);
+        }
         keep(walk.scope, done.captured);
         let gone = &*done.landing.class.reason == CLIENT_ABORT;
         let left = if gone { Left::Gone } else { reaction(step, outcome) };

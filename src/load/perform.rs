@@ -393,16 +393,25 @@ impl Shared {
 
     /// Remembers the first request that did not go well.
     pub fn note(&self, step: &Step, done: &Performed, outcome: Outcome) {
-        self.recorder.failure(outcome, || FailureSample {
-            step: step.name.to_string(),
-            outcome: outcome.as_str().to_owned(),
-            reason: done.landing.class.reason.to_string(),
-            request: clip(&self.redactor.redact(&self.line(step, done)), 500),
-            status: done.sample.status,
-            detail: clip(&self.redactor.redact(&done.landing.detail), 300),
-            body: clip(&self.redactor.redact(&String::from_utf8_lossy(&done.body)), 1024),
-            at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
+        self.recorder.failure(outcome, || {
+            let (request, detail) = self.in_words(step, done);
+            FailureSample {
+                step: step.name.to_string(),
+                outcome: outcome.as_str().to_owned(),
+                reason: done.landing.class.reason.to_string(),
+                request,
+                status: done.sample.status,
+                detail,
+                body: clip(&self.redactor.redact(&String::from_utf8_lossy(&done.body)), 1024),
+                at_s: clock::mono().saturating_duration_since(self.started.get()).as_secs_f64(),
+            }
         });
+    }
+
+    /// The request and what happened to it, without secrets, at most 500 and 300 bytes.
+    pub(super) fn in_words(&self, step: &Step, done: &Performed) -> (String, String) {
+        let plain = |text: &str, most| clip(&self.redactor.redact(text), most);
+        (plain(&self.line(step, done), 500), plain(&done.landing.detail, 300))
     }
 }
 

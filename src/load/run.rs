@@ -36,6 +36,7 @@ use super::{
     poller::Poller,
     probing::Probers,
     recorder::{Recorder, Taken},
+    samples::Samples,
     stop::{Cause, Order, Stop},
     user::{Shared, Turn},
 };
@@ -86,6 +87,8 @@ pub struct RunRequest {
     pub redactor: Redactor,
     /// Of the machine.
     pub clock: Arc<dyn Clock>,
+    /// Who wants to know of each request; mostly nobody.
+    pub samples: Option<Samples>,
 }
 
 /// What a run tells while it goes on.
@@ -146,7 +149,10 @@ pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<
     let (orders, inbox) = watch::channel(Order::Run);
     let run_id = request.run_id.clone();
     let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING)
+            .build_local(tokio::runtime::LocalOptions::default());
         match runtime {
             Ok(runtime) => {
                 runtime.block_on(conduct(request, inbox, events));

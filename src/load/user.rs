@@ -18,6 +18,7 @@ use super::{
     perform::Transport,
     probing::Probers,
     recorder::{IterationEnd, Recorder},
+    samples::Samples,
     stop::Stop,
 };
 use crate::{
@@ -76,6 +77,8 @@ pub struct Shared {
     pub takes: Takes,
     /// What is drawn for clients that are far away or soon gone.
     pub network: Option<Rc<Network>>,
+    /// Who wants to know of each request.
+    pub samples: Option<Samples>,
 }
 
 /// Whether arrivals wait for nobody.
@@ -160,6 +163,7 @@ impl Shared {
             },
             scenario: self.scenario.clone(),
             network: self.network.clone(),
+            samples: self.samples.clone(),
             group,
             constants: self.constants.clone(),
             transport: self.transport.clone(),

@@ -190,6 +190,9 @@ async fn help_says_what_there_is() {
                              PLIMSOLL_ENVIRONMENT=]
           --json <FILE>      Write the result as JSON (schema plimsoll/run/1; an array for several
                              scenarios); - is standard output
+          --samples <FILE>   Write a line of JSON for each request to this file; - is standard output
+      -v, --verbose          Show the requests that are rejected or fail as they come, the first five of
+                             each kind
       -q, --quiet            No progress and no summary; the exit code tells
           --notify           Send alert mails as the daemon would
       -h, --help             Print help

@@ -175,6 +175,7 @@ pub(crate) fn start_with(settings: &Settings, history: History, clock: Arc<dyn C
         gate: gate.clone(),
         redactor: settings.redact.clone(),
         clock,
+        samples: None,
     };
     let (sender, events) = mpsc::channel(64);
     let begun = mono();

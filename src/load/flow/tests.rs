@@ -80,6 +80,7 @@ impl Bench {
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(Rc::new(fake)),
             probers: Rc::default(),
+            samples: None,
             network: scenario.network.map(|spec| Rc::new(crate::load::network::Network::new(spec, scenario.seed))),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),

@@ -52,6 +52,7 @@ impl Run {
             transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
             probers: self.probers.borrow().clone(),
             network: None,
+            samples: self.request.samples.clone(),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
             stop,
