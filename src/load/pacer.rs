@@ -130,7 +130,7 @@ mod tests {
         for offset in plan {
             let wake = batches.wake(offset);
             assert!(wake >= offset, "never early");
-            latest = latest.max(wake - offset);
+            latest = latest.max(wake.saturating_sub(offset));
             wakes.insert(wake);
         }
         (wakes.len(), latest)
