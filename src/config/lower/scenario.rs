@@ -51,7 +51,7 @@ struct Conditions {
     recovery: Option<RecoverySpec>,
 }
 
-impl Lower<'_> {
+impl<'a> Lower<'a> {
     pub(super) fn scenarios(
         &mut self,
         targets: &Targets,
@@ -135,17 +135,10 @@ impl Lower<'_> {
         let mut of_hooks = captures.clone();
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
         let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
-        let before_the_load = Measured {
-            target: target.as_deref(),
-            steps: Vec::new(),
-            streamed: Vec::new(),
-            certificate: false,
-            search: false,
-            recovery: false,
-            dimensions: None,
-            custom: &metrics,
-        };
-        let placed = self.sustain(at, raw, &before_the_load);
+        // Of the loads and steps nothing is known yet.
+        let declared = self.declared(at);
+        let early = Measured { declared, ..measures(raw, target.as_deref(), &[], Repeat::default(), &metrics) };
+        let placed = self.sustain(at, raw, &early);
         let sustain: Vec<Threshold> = placed.iter().map(|(_, threshold)| threshold.clone()).collect();
         let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
         let (groups, arrangement) = self.groups(&common);
@@ -155,7 +148,8 @@ impl Lower<'_> {
         let network = self.network(&at.key("network"), raw.network.as_ref(), target.as_deref(), &groups);
         let course = (&groups[..], arrangement, repeat);
         let events = self.events(&at.key("events"), raw.events.as_deref(), &captures, course);
-        let measured = measures(raw, target.as_deref(), &groups, repeat, &metrics);
+        let declared = self.declared(at);
+        let measured = Measured { declared, ..measures(raw, target.as_deref(), &groups, repeat, &metrics) };
         for (at, threshold) in &placed {
             self.scenario_measures(at, threshold, &measured);
         }
@@ -192,6 +186,12 @@ impl Lower<'_> {
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
+    }
+
+    /// The names under `metrics`.
+    fn declared(&self, at: &At) -> Vec<&'a str> {
+        let entries = self.node(&at.key("metrics")).map(Node::entries).unwrap_or_default();
+        entries.iter().map(|entry| entry.key.as_str()).collect()
     }
 
     /// For `--select`: the labels.
@@ -350,6 +350,7 @@ fn measures<'a>(
         // Of groups that could not be read nothing is known.
         dimensions: (!groups.is_empty()).then(|| dimensions::of(groups, repeat)),
         custom,
+        declared: Vec::new(),
     }
 }
 

@@ -18,9 +18,8 @@ use crate::{
     model::{
         clock::{self, SystemClock},
         outcome::Outcome,
-        scenario::{Action, Feed, FeedEnd, FeedOrder, RequestSpec, Scenario},
+        scenario::{FeedEnd, Scenario},
         settings::{Policy, Redactor},
-        template::{Escape, Template},
     },
 };
 
@@ -367,19 +366,11 @@ async fn execute(bench: &Bench) -> RunData {
 
 /// Takes rows `a`, `b`, `c`, and has a feed that it does not use.
 fn fed(load: &str, on_end: FeedEnd) -> Bench {
-    let data = "    data: {q: {values: [{id: a}]}}";
-    let text = format!("{data}\n    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
-    let mut scenario = scenario_of(&text).0;
-    let rows = |ids: &[&str]| ids.iter().map(|id| serde_json::json!({"id": id})).collect();
-    let feed = |rows, on_end| Arc::new(Feed { rows, order: FeedOrder::Sequence, on_end });
-    scenario.data =
-        [("q".into(), feed(rows(&["a", "b", "c"]), on_end)), ("unused".into(), feed(rows(&["x"]), FeedEnd::Stop))]
-            .into();
-    let mut group = (*scenario.groups[0]).clone();
-    let path = Template::compile("/1/${data.q.id}", Escape::Path).expect("compiles");
-    group.tasks[0].steps[0].action = Action::Http(Box::new(RequestSpec::new(::http::Method::GET, path)));
-    scenario.groups = vec![Arc::new(group)];
-    Bench::of(scenario, Redactor::default(), |_, _| OK)
+    let word = format!("{on_end:?}").to_lowercase();
+    let rows = "[{id: a}, {id: b}, {id: c}]";
+    let data = format!("{{q: {{values: {rows}, on_end: {word}}}, unused: {{values: [{{id: x}}], on_end: stop}}}}");
+    let steps = "[{get: '/1/${data.q.id}'}, {get: /2, expect: 'data.q.id != \"c\"'}]";
+    Bench::new(&format!("    load: {load}\n    data: {data}\n    steps: {steps}"), |_, _| OK)
 }
 
 #[tokio::test(start_paused = true)]
