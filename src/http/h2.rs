@@ -5,6 +5,8 @@ mod pipe;
 
 use std::{
     cell::Cell,
+    future::poll_fn,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -67,17 +69,19 @@ impl Drop for Shared {
     }
 }
 
-/// A stream on its way; one that is dropped before its answer was complete leaves its mark.
+/// A request on its way; one that is dropped before its answer was complete leaves its mark.
 struct Active<'a> {
     shared: &'a Shared,
-    read_before: u64,
+    /// What had come in when its stream was opened. One that still waits for its turn cannot tell whether the connection
+    /// is dead.
+    read_before: Option<u64>,
     complete: bool,
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.shared.active.set(self.shared.active.get() - 1);
-        if !self.complete && self.shared.tally.read_so_far() == self.read_before {
+        if !self.complete && self.read_before == Some(self.shared.tally.read_so_far()) {
             self.shared.dead.set(true);
         }
     }
@@ -146,7 +150,7 @@ impl Session {
     ) -> Result<(Answer, Option<HeaderMap>), ExchangeError> {
         let shared = &*self.shared;
         shared.active.set(shared.active.get() + 1);
-        let mut active = Active { shared, read_before: shared.tally.read_so_far(), complete: false };
+        let mut active = Active { shared, read_before: None, complete: false };
         let head = head(request, shared.https)
             .map_err(|error| ExchangeError::new(fail::PROTOCOL, format!("the request is none for HTTP/2: {error}")))?;
         let told = |error: h2::Error| {
@@ -155,13 +159,25 @@ impl Session {
         };
         let mut sender = self.sender.clone().ready().await.map_err(told)?;
         let empty = request.body().is_empty();
-        meter.note_write(0);
         shared.carried.set(shared.carried.get() + 1);
-        let (response, mut body) = sender.send_request(head, empty).map_err(told)?;
+        let (mut response, mut body) = sender.send_request(head, empty).map_err(told)?;
         if !empty {
             body.send_data(request.body().clone(), true).map_err(told)?;
         }
-        let response = response.await.map_err(told)?;
+        let response = poll_fn(|cx| {
+            // Until the target takes another stream the request lies here: the sender is ready again once it has left.
+            if active.read_before.is_none() && matches!(sender.poll_ready(cx), Poll::Ready(Ok(()))) {
+                meter.note_write(0);
+                active.read_before = Some(shared.tally.read_so_far());
+            }
+            Pin::new(&mut response).poll(cx)
+        })
+        .await;
+        let response = response.map_err(|error| {
+            let error = told(error);
+            let unsent = error.unanswered.filter(|_| active.read_before.is_none()).map(|_| Unanswered::Unsent);
+            ExchangeError { unanswered: unsent.or(error.unanswered), ..error }
+        })?;
         shared.tally.share(meter);
         let (head, body) = response.into_parts();
         let mut reading = Reading { body, kept: Vec::new(), length: 0 };

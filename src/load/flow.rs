@@ -23,7 +23,7 @@ use crate::{
     model::{
         Name, clock,
         labels::Labels,
-        outcome::{CLIENT_ABORT, Outcome},
+        outcome::{CLIENT_ABORT, DropReason, Outcome},
         scenario::{Reaction, Step, Think},
     },
 };
@@ -145,7 +145,9 @@ impl Shared {
         }
         if let Some(reason) = done.refused {
             self.recorder.drop_one(reason, intended);
-            self.note(step, &done, Outcome::Failed);
+            if reason != DropReason::Deadline {
+                self.note(step, &done, Outcome::Failed);
+            }
             return Done::at(reaction(step, Outcome::Failed), done.ended);
         }
         let tagged = (!step.tags.is_empty()).then(|| tagged(step, walk));

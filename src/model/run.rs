@@ -182,7 +182,7 @@ pub struct GroupStats {
     /// From the first intended instant to the last end; absent where no iteration was of this group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_s: Option<f64>,
-    /// Requests that ended ok, per second of `elapsed_s`.
+    /// Requests that ended ok, per second of `elapsed_s`; of a phase of arrivals, of its planned length at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_per_s: Option<f64>,
     /// Its streamed answers.
@@ -418,6 +418,10 @@ pub struct RunSummary {
     /// Requests of steps with `until` before their final answer: sent, but in no count and no rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub polls: u64,
+    /// Requests that were sent once more, because the target had closed the kept connection they went over: it may have
+    /// seen them twice, and they count once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reconnects: u64,
     /// The first request that did not go well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FailureSample>,

@@ -124,6 +124,12 @@ fn counts(run: &RunSummary) -> String {
     if dropped > 0 {
         row("dropped", dropped, share(dropped, run.planned), named(&run.dropped));
     }
+    if run.polls > 0 {
+        row("polls", run.polls, String::new(), "of steps with `until`, beside what was sent".to_owned());
+    }
+    if run.reconnects > 0 {
+        row("reconnects", run.reconnects, String::new(), "sent again: the kept connection was closed".to_owned());
+    }
     show(&table)
 }
 

@@ -67,7 +67,7 @@ async fn the_plan_is_drawn() {
       length    4m00s, and at most 60 s of grace
       sends     18600 iterations, as many requests
       at once   at most 1000 on 1000 connections
-      keeps     1 series in the run, 104 lines of /metrics, about … of memory
+      keeps     1 series in the run, 106 lines of /metrics, about … of memory
       host      …
 
       100/s │            ▂▄▆██████████████████████████████████▆▄▂
@@ -97,7 +97,7 @@ async fn the_plan_is_drawn() {
       length    at most 30m00s, and at most 60 s of grace
       sends     32 iterations, as many requests
       at once   at most 10 on 10 connections
-      keeps     3 series in the run, 110 lines of /metrics, about … of memory
+      keeps     3 series in the run, 112 lines of /metrics, about … of memory
       host      …
 
       10 users │                                          ██████████████████████

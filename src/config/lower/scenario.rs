@@ -156,6 +156,8 @@ impl<'a> Lower<'a> {
         self.metric_variables(&at.key("metrics"), &metrics, &groups, &captures);
         let conditions = self.conditions(at, raw, &groups, &measured);
         let target = target?;
+        let steps = groups.iter().flat_map(|group| group.steps()).chain(&before).chain(&after);
+        self.compressed_streams(at, &target, steps);
         if groups.is_empty() {
             return None;
         }
@@ -192,6 +194,20 @@ impl<'a> Lower<'a> {
     fn declared(&self, at: &At) -> Vec<&'a str> {
         let entries = self.node(&at.key("metrics")).map(Node::entries).unwrap_or_default();
         entries.iter().map(|entry| entry.key.as_str()).collect()
+    }
+
+    /// What comes compressed comes in lumps: neither its events nor their gaps could be told as they come.
+    fn compressed_streams<'s>(&mut self, at: &At, target: &Target, mut steps: impl Iterator<Item = &'s Step>) {
+        let streamed = steps.find(|step| step.stream.is_some()).filter(|_| target.http.gzip);
+        if let Some(step) = streamed {
+            let message =
+                format!("`{}` reads a stream, and `{}` asks for compressed answers", short(&step.name), target.name);
+            let help = format!(
+                "leave `compression: gzip` out under targets.{0}, or write a second target without it for the streams",
+                target.name
+            );
+            self.key_error(at, message, help);
+        }
     }
 
     /// For `--select`: the labels.

@@ -77,6 +77,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
+            plan: run.stop.clone(),
             stop: run.stop.clone(),
             clock: run.request.clock.clone(),
             redactor: run.request.redactor.clone(),
