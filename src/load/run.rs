@@ -499,4 +499,4 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
