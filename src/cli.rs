@@ -12,6 +12,7 @@ mod notify;
 mod out;
 mod progress;
 mod run;
+mod samples;
 mod select;
 
 use std::process::ExitCode;

@@ -107,6 +107,7 @@ pub(crate) fn child(arguments: &[&str]) {
         policy: Arc::new(settings.policy),
         redactor: settings.redact,
         clock: Arc::new(SystemClock),
+        samples: None,
     };
     let (sender, mut events) = mpsc::channel(64);
     let handle = run::spawn(request, sender).expect("a thread");

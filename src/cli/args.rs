@@ -139,6 +139,12 @@ pub(super) struct HitArgs {
     /// Write the result as JSON (schema plimsoll/run/1); - is standard output.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Write a line of JSON for each request to this file; - is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(super) samples: Option<PathBuf>,
+    /// Show the requests that are rejected or fail as they come, the first five of each kind.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
     /// No progress and no summary; the exit code tells.
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -208,6 +214,12 @@ pub(super) struct RunArgs {
     /// Write the result as JSON (schema plimsoll/run/1; an array for several scenarios); - is standard output.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Write a line of JSON for each request to this file; - is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(super) samples: Option<PathBuf>,
+    /// Show the requests that are rejected or fail as they come, the first five of each kind.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
     /// No progress and no summary; the exit code tells.
     #[arg(short, long)]
     pub(super) quiet: bool,

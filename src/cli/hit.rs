@@ -13,12 +13,13 @@ use super::{
     exit, out,
     out::say,
     run::{self, Watch},
+    samples,
 };
 use crate::{
     config::{self, Loaded, Options},
     daemon::pause,
     judge::{self, History},
-    load::{gate::Gate, run::RunRequest},
+    load::{gate::Gate, run::RunRequest, samples::Samples},
     model::{
         clock::{Clock, SystemClock},
         run::{RunSummary, Trigger},
@@ -46,7 +47,9 @@ pub(super) fn main(args: &HitArgs) -> anyhow::Result<u8> {
         return Ok(code);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let run = runtime.block_on(send(args, &loaded, &scenario))?;
+    let (samples, teller) = samples::begin(args.samples.as_deref(), args.verbose)?;
+    let run = runtime.block_on(send(args, &loaded, &scenario, samples))?;
+    let told = teller.finish();
     let to_stdout = args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
     if !args.quiet {
         let text = tell(&run, &scenario);
@@ -55,6 +58,7 @@ pub(super) fn main(args: &HitArgs) -> anyhow::Result<u8> {
     if let Some(path) = &args.json {
         run::write_json(path, std::slice::from_ref(&run), true)?;
     }
+    told?;
     Ok(judge::exit_code(run.verdict))
 }
 
@@ -74,7 +78,12 @@ fn load(args: &HitArgs) -> Result<Loaded, String> {
     })
 }
 
-async fn send(args: &HitArgs, loaded: &Loaded, scenario: &Arc<Scenario>) -> anyhow::Result<RunSummary> {
+async fn send(
+    args: &HitArgs,
+    loaded: &Loaded,
+    scenario: &Arc<Scenario>,
+    samples: Option<Samples>,
+) -> anyhow::Result<RunSummary> {
     let request = RunRequest {
         run_id: uuid::Uuid::now_v7().to_string().into(),
         scenario: scenario.clone(),
@@ -85,8 +94,9 @@ async fn send(args: &HitArgs, loaded: &Loaded, scenario: &Arc<Scenario>) -> anyh
         gate: Gate::new(&loaded.settings.policy),
         redactor: loaded.settings.redact.clone(),
         clock: Arc::new(SystemClock),
+        samples,
     };
-    let watch = Watch { quiet: args.quiet, pause_file: &loaded.settings.daemon.pause_file };
+    let watch = Watch { quiet: args.quiet, plain: args.verbose, pause_file: &loaded.settings.daemon.pause_file };
     let mut run = run::one(&watch, request).await?;
     // Theirs speak of a file.
     if !run.hints.is_empty() {

@@ -1,7 +1,7 @@
 //! What a person sees while a run goes on: a bar on a terminal, a plain line now and then otherwise; on standard error,
 //! so that the summary can be piped.
 
-use super::out::say;
+use super::{out::say, run::Watch};
 use std::{
     io::IsTerminal,
     time::{Duration, Instant},
@@ -40,12 +40,12 @@ enum Show {
 }
 
 impl Progress {
-    pub(super) fn new(name: &str, plan: &Outline, quiet: bool) -> Self {
+    pub(super) fn new(name: &str, plan: &Outline, watch: &Watch<'_>) -> Self {
         let start = clock::mono();
         let seconds = plan.duration.map_or(0, |length| length.as_secs());
-        let show = if quiet {
+        let show = if watch.quiet {
             Show::Nothing
-        } else if std::io::stderr().is_terminal() {
+        } else if std::io::stderr().is_terminal() && !watch.plain {
             let bar = ProgressBar::new(plan.iterations.unwrap_or(seconds));
             let style = ProgressStyle::with_template("{prefix}  {bar:30.cyan/blue} {percent:>3} %  {elapsed}  {msg}")
                 .expect("the template is constant and valid");

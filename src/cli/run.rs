@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{args::RunArgs, check, exit, out, progress::Progress, select};
+use super::{args::RunArgs, check, exit, out, progress::Progress, samples, select};
 use crate::{
     config::Loaded,
     daemon::{control::GOOD_RUNS, pause},
@@ -22,6 +22,7 @@ use crate::{
         host::{self, Shortage},
         plan,
         run::{self, RunEvent, RunHandle, RunRequest},
+        samples::Samples,
     },
     model::{
         Name,
@@ -59,10 +60,13 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = open_history(&loaded, args.quiet);
-    let runs = runtime.block_on(run_all(args, &loaded, &chosen, store.as_ref()))?;
+    let (samples, teller) = samples::begin(args.samples.as_deref(), args.verbose)?;
+    let runs = runtime.block_on(run_all(args, &loaded, &chosen, store.as_ref(), samples))?;
+    let told = teller.finish();
     if let Some(path) = &args.json {
         write_json(path, &runs, args.scenario.is_some())?;
     }
+    told?;
     if args.notify || loaded.settings.alerts.from_cli {
         runtime.block_on(super::notify::tell(&loaded, &runs, store))?;
     }
@@ -185,6 +189,7 @@ async fn run_all(
     loaded: &Loaded,
     chosen: &[Arc<Scenario>],
     store: Option<&Store>,
+    samples: Option<Samples>,
 ) -> anyhow::Result<Vec<RunSummary>> {
     let gate = Gate::new(&loaded.settings.policy);
     let mut done = Vec::new();
@@ -200,8 +205,9 @@ async fn run_all(
             gate: gate.clone(),
             redactor: loaded.settings.redact.clone(),
             clock: Arc::new(SystemClock),
+            samples: samples.clone(),
         };
-        let watch = Watch { quiet: args.quiet, pause_file: &loaded.settings.daemon.pause_file };
+        let watch = Watch { quiet: args.quiet, plain: args.verbose, pause_file: &loaded.settings.daemon.pause_file };
         let run = one(&watch, request).await?;
         if let Some(store) = store {
             let batch = Batch { runs: vec![run.clone()], ..Batch::default() };
@@ -238,13 +244,15 @@ async fn history_of(store: Option<&Store>, scenario: &Scenario) -> History {
 pub(super) struct Watch<'a> {
     /// No progress is shown.
     pub(super) quiet: bool,
+    /// Progress is shown in lines, since there are others.
+    pub(super) plain: bool,
     /// The kill switch.
     pub(super) pause_file: &'a Path,
 }
 
 /// One run with its progress. The first signal drains it, the second cuts it; so does the kill switch's file.
 pub(super) async fn one(watch: &Watch<'_>, request: RunRequest) -> anyhow::Result<RunSummary> {
-    let mut progress = Progress::new(&request.scenario.name, &plan::outline(&request.scenario), watch.quiet);
+    let mut progress = Progress::new(&request.scenario.name, &plan::outline(&request.scenario), watch);
     let gate = request.gate.clone();
     let (events, mut inbox) = mpsc::channel(1024);
     let handle = run::spawn(request, events).context("failed to start a thread for the run")?;

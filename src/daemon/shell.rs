@@ -273,6 +273,7 @@ impl Daemon {
             gate: self.gate.clone(),
             redactor: self.settings.redact.clone(),
             clock: self.clock.clone(),
+            samples: None,
         };
         match run::spawn(request, self.run_events.0.clone()) {
             Ok(handle) => {

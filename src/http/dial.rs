@@ -6,13 +6,14 @@ pub use super::reach::{GENERATOR, POLICY};
 use super::{
     conn::Conn,
     reach::{Reach, Stage},
+    shape::Slow,
     stream::Transport,
     tls::{Tls, TlsError},
 };
 use crate::model::{
     clock,
     outcome::fail,
-    scenario::{BaseUrl, HttpVersion, Target},
+    scenario::{BaseUrl, HttpVersion, NetworkSpec, Target},
     settings::Policy,
 };
 
@@ -90,6 +91,8 @@ impl Opener {
 pub struct Dialer {
     opener: Opener,
     version: HttpVersion,
+    /// The line that its connections have, where it is made slow.
+    line: Option<NetworkSpec>,
 }
 
 impl Dialer {
@@ -103,13 +106,19 @@ impl Dialer {
         };
         let tls = target.base.https.then(|| Tls::new(&http.tls, alpn)).transpose()?;
         let opener = Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout);
-        Ok(Self { opener, version: http.version })
+        Ok(Self { opener, version: http.version, line: None })
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { opener: self.opener.another(), version: self.version }
+        Self { opener: self.opener.another(), version: self.version, line: self.line }
+    }
+
+    /// Makes the line of its connections as slow as `network` says.
+    #[must_use]
+    pub fn over(self, network: Option<NetworkSpec>) -> Self {
+        Self { line: network.filter(NetworkSpec::is_slow), ..self }
     }
 
     /// How TLS is spoken, and what was seen of it; `None` for `http://`.
@@ -121,7 +130,13 @@ impl Dialer {
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
         let (times, transport) = self.opener.open().await;
         match transport {
-            Ok(transport) => (times, self.speak(transport).await),
+            Ok(transport) => {
+                let transport = match &self.line {
+                    None => transport,
+                    Some(line) => Transport::Slow(Box::new(Slow::new(transport, line))),
+                };
+                (times, self.speak(transport).await)
+            }
             Err(error) => (times, Err(error)),
         }
     }

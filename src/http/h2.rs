@@ -86,7 +86,7 @@ impl Drop for Active<'_> {
 impl Session {
     /// Begins HTTP/2 over an open stream. Must be called within a runtime.
     pub(crate) async fn start(transport: Transport) -> Result<Self, DialError> {
-        let https = matches!(transport, Transport::Tls(_));
+        let https = transport.is_tls();
         let tally = Arc::new(Tally::default());
         let (sender, connection) = Builder::new()
             .enable_push(false)

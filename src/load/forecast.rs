@@ -157,8 +157,10 @@ impl Sum {
         let ends = end.latest.map(|latest| latest.saturating_mul(repetitions).saturating_add(pauses));
         let limit = scenario.schedule.timeout.map(|timeout| timeout.saturating_add(grace));
         let (before, after) = (beside::of_steps(&scenario.before), beside::of_steps(&scenario.after));
-        let around =
-            u64::from(scenario.target.stats.is_some() || !scenario.before.is_empty() || !scenario.after.is_empty());
+        let sure = end.earliest.saturating_mul(repetitions).saturating_add(pauses);
+        let events = beside::of_events(&scenario.events, sure);
+        let around = scenario.events.len() as u64
+            + u64::from(scenario.target.stats.is_some() || !scenario.before.is_empty() || !scenario.after.is_empty());
         let series = self.kept.series();
         let user = USER_BYTES + if scenario.target.base.https { TLS_BYTES } else { 0 };
         let users = self.concurrency.max(self.connections);
@@ -169,8 +171,8 @@ impl Sum {
             again: self.again.times(times).most,
             dropped: self.dropped.saturating_mul(u64::from(repetitions)),
             exceeds: self.exceeds,
-            polls: self.polls.times(times).plus(before.polls).plus(after.polls),
-            hooks: self.hooks.times(times).plus(before.hooks).plus(after.hooks),
+            polls: self.polls.times(times).plus(before.polls).plus(after.polls).plus(events.polls),
+            hooks: self.hooks.times(times).plus(before.hooks).plus(after.hooks).plus(events.hooks),
             groups: self.kept.groups,
             duration: outline.duration,
             sooner: end.earliest < end.at,

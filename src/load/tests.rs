@@ -105,6 +105,8 @@ impl Bench {
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
+            samples: None,
+            network: None,
             gate: Gate::new(policy),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),

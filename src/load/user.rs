@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -13,10 +13,12 @@ use super::{
     flow::{Left, Tally, Walk},
     gate::Gate,
     metrics::Metrics,
+    network::Network,
     patience::Patience,
     perform::Transport,
     probing::Probers,
     recorder::{IterationEnd, Recorder},
+    samples::Samples,
     stop::Stop,
 };
 use crate::{
@@ -73,6 +75,10 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The rows of data that its tasks take.
     pub takes: Takes,
+    /// What is drawn for clients that are far away or soon gone.
+    pub network: Option<Rc<Network>>,
+    /// Who wants to know of each request.
+    pub samples: Option<Samples>,
 }
 
 /// Whether arrivals wait for nobody.
@@ -93,6 +99,8 @@ pub struct User {
     pub conn: Option<Conn>,
     /// For its requests.
     pub patience: Patience,
+    /// The client of its next request is gone this long after it left.
+    pub(super) gone_after: Option<Duration>,
     /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
     /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,
@@ -154,6 +162,8 @@ impl Shared {
                 Takes::of(&self.takes.feeds, &group)
             },
             scenario: self.scenario.clone(),
+            network: self.network.clone(),
+            samples: self.samples.clone(),
             group,
             constants: self.constants.clone(),
             transport: self.transport.clone(),
@@ -259,6 +269,10 @@ impl Shared {
                 Left::GoOn => due = next,
                 Left::Over if self.stop.interrupts() => {
                     end = IterationEnd::Interrupted;
+                    break;
+                }
+                Left::Gone => {
+                    end = IterationEnd::Gone;
                     break;
                 }
                 Left::Again(_) | Left::Ended | Left::Over => {

@@ -2,8 +2,11 @@
 //!
 //! The field names are those of the published form `plimsoll/run/1`. Times are seconds, sizes bytes, shares 0 to 1.
 
+mod event;
+
 use std::collections::BTreeMap;
 
+pub use event::{EventReport, EventResult, UndoReport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -323,6 +326,17 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// A threshold with `abort_on_fail` ended the run before its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Aborted {
+    /// Its name.
+    pub threshold: String,
+    /// Its expression, as written.
+    pub expr: String,
+    /// Seconds after the start of the load.
+    pub at_s: f64,
+}
+
 /// How the generator itself fared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorReport {
@@ -388,6 +402,9 @@ pub struct RunSummary {
     pub verdict: Verdict,
     /// Why, in words; empty for a pass.
     pub reasons: Vec<String>,
+    /// What ended it early, if a threshold did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<Aborted>,
     /// Requests planned: sent + dropped.
     pub planned: u64,
     /// Requests sent: ok + rejected + failed + interrupted.
@@ -404,7 +421,7 @@ pub struct RunSummary {
     pub status: BTreeMap<String, u64>,
     /// Iterations by how they ended.
     pub iterations: IterationCounts,
-    /// Length of completed iterations, think time included.
+    /// Length of completed iterations, pauses between steps included.
     pub iteration_s: TimeStats,
     /// Requests that ended ok, per second of the measured window.
     pub throughput_per_s: f64,
@@ -455,6 +472,12 @@ pub struct RunSummary {
     /// The machine that the load came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// Interrupted requests by reason, where they have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interrupted: BTreeMap<String, u64>,
+    /// What was done beside the load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventReport>,
     /// Seconds until a `recovery` was reached.
     pub recovery_s: Option<f64>,
     /// Findings of a `search` executor.

@@ -190,6 +190,9 @@ async fn help_says_what_there_is() {
                              PLIMSOLL_ENVIRONMENT=]
           --json <FILE>      Write the result as JSON (schema plimsoll/run/1; an array for several
                              scenarios); - is standard output
+          --samples <FILE>   Write a line of JSON for each request to this file; - is standard output
+      -v, --verbose          Show the requests that are rejected or fail as they come, the first five of
+                             each kind
       -q, --quiet            No progress and no summary; the exit code tells
           --notify           Send alert mails as the daemon would
       -h, --help             Print help
@@ -296,7 +299,7 @@ async fn check_tells_what_the_shipped_configuration_would_do() {
       valid if:  count(dropped{reason=generator}) == 0
 
     sustained  at 03:30 every day, UTC, constant-arrival-rate on api (http://localhost:8080)
-      3000 iterations, at most 3000 requests, 500 at once, 10/s, 5m00s and at most 1m00s of grace
+      3000 iterations, 3000 requests, at most 500 at once, 10/s, 5m00s and at most 1m00s of grace
       must hold: rate(rejected) <= 5%
       must hold: p95(latency) < 2s
       must hold: count(dropped) == 0

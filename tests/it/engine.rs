@@ -8,6 +8,7 @@ mod flow;
 mod gzip;
 mod h2;
 mod ledger;
+mod network;
 mod open_model;
 mod probes;
 mod server;
@@ -174,6 +175,7 @@ pub(crate) fn start_with(settings: &Settings, history: History, clock: Arc<dyn C
         gate: gate.clone(),
         redactor: settings.redact.clone(),
         clock,
+        samples: None,
     };
     let (sender, events) = mpsc::channel(64);
     let begun = mono();

@@ -14,6 +14,7 @@ mod hit;
 mod kill;
 mod limits;
 mod practice;
+mod samples;
 mod servers;
 mod stop;
 mod support;

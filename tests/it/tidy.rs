@@ -94,6 +94,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ("load/probing", &["http", "judge", "probe"]),
     ("load/report", &["judge"]),
     ("load/run", &["http", "judge"]),
+    ("load/samples", &["http"]),
     ("load/streamed", &["http", "judge"]),
     ("load/user", &["http", "judge"]),
     ("load/worker", &["http", "judge"]),

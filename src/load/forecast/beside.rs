@@ -1,10 +1,12 @@
 //! What is sent beside the load and is in no rate: hooks, what each user does before its first iteration and after its
 //! last, and the releases of a limit.
 
+use std::time::Duration;
+
 use super::{Count, parts::stages, steps::Sends};
 use crate::{
     load::plan::limit::Limit,
-    model::scenario::{Executor, Group, SearchVariable, Step},
+    model::scenario::{Executor, Group, SearchVariable, Step, TimedEvent},
 };
 
 /// Hooks as the document of a run counts them, and the polls in them.
@@ -18,6 +20,19 @@ pub(super) struct Beside {
 pub(super) fn of_steps(steps: &[Step]) -> Beside {
     let sends = Sends::of(steps);
     Beside { hooks: sends.requests, polls: sends.polls }
+}
+
+/// Events, of which one that lies beyond `sure` may find the load over.
+pub(super) fn of_events(events: &[TimedEvent], sure: Duration) -> Beside {
+    let mut all = Beside::default();
+    for event in events {
+        for step in std::iter::once(&event.act).chain(&event.undo) {
+            let own = of_steps(std::slice::from_ref(step));
+            all.hooks = all.hooks.plus(if event.at < sure { own.hooks } else { own.hooks.or_none() });
+            all.polls = all.polls.plus(own.polls);
+        }
+    }
+    all
 }
 
 /// Hooks of the users of a group with so many iterations, in one repetition.

@@ -18,6 +18,7 @@ use crate::{
     },
     model::{
         clock::{self, Clock, SystemClock},
+        expr::Threshold,
         labels::Labels,
         run::{RunSummary, Trigger},
         scenario::{
@@ -49,14 +50,14 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
     change(&mut scenario);
     let policy = Policy { max_rate: 1e9, max_concurrency: 100_000, ..Policy::default() };
     let fake = Rc::new(fake);
-    let (summary, _) = on_fake(scenario, policy, &fake, meanwhile).await;
+    let (summary, _) = Box::pin(on_fake(scenario, policy, &fake, meanwhile)).await;
     assert_eq!(fake.counts().0, summary.sent);
     summary
 }
 
 /// Runs the whole of a scenario, hooks and all, against a made-up target; its document and how many series it kept.
 pub(crate) async fn carried_out(scenario: Scenario, policy: Policy, fake: &Rc<Fake>) -> (RunSummary, u64) {
-    on_fake(scenario, policy, fake, async |_| {}).await
+    Box::pin(on_fake(scenario, policy, fake, async |_| {})).await
 }
 
 async fn on_fake(
@@ -77,6 +78,7 @@ async fn on_fake(
         gate: Gate::new(&policy),
         redactor: Redactor::new(Vec::new()),
         clock: Arc::new(SystemClock),
+        samples: None,
     };
     let (events, mut told) = mpsc::channel::<RunEvent>(4096);
     let run = Run::new(request, events);
@@ -89,6 +91,8 @@ async fn on_fake(
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
+            samples: None,
+            network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
             stop,
@@ -112,7 +116,8 @@ async fn on_fake(
         for shared in &groups {
             shared.inherited.replace(hooks.inherited.borrow().clone());
         }
-        run.load(&groups, dialer).await.expect("a timer");
+        run.load(&groups, &hooks, dialer).await.expect("a timer");
+        run.undo_events(&hooks).await;
         run.hooks(&hooks, &scenario.after, || false).await.expect("they go well");
     };
     beside(side, whole).await;
@@ -131,7 +136,7 @@ fn sent(run: &RunSummary) -> Vec<(&str, u64)> {
     run.groups.iter().map(|(name, group)| (name.as_str(), group.sent)).collect()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn phases_follow_each_other() {
     let run = quietly(
         |scenario| {
@@ -152,7 +157,7 @@ async fn phases_follow_each_other() {
     assert_eq!((run.planned, run.outcomes.ok), (run.sent, run.sent));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn kinds_of_users_go_side_by_side() {
     let run = quietly(
         |scenario| {
@@ -166,7 +171,7 @@ async fn kinds_of_users_go_side_by_side() {
     assert!((60.0..62.0).contains(&run.duration_s), "{}", run.duration_s);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn all_of_it_is_repeated() {
     let run = quietly(
         |scenario| {
@@ -187,27 +192,13 @@ async fn all_of_it_is_repeated() {
     assert!((45.0..46.0).contains(&run.duration_s), "{}", run.duration_s);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn what_is_outside_of_the_window_is_in_the_ledger_but_not_judged() {
-    let check = async |change: &dyn Fn(&mut Scenario), all, judged, window| {
-        let seen = Rc::new(Cell::new((0, Duration::ZERO)));
-        let note = seen.clone();
-        let run = run(
-            |scenario| change(scenario),
-            answers_after(100),
-            async |run: &Run| {
-                loop {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    let judged = run.current.borrow();
-                    note.set((judged.sent(), judged.window));
-                }
-            },
-        )
-        .await;
-        assert_eq!(run.sent, all);
-        let (sent, length) = seen.get();
-        assert_eq!(sent, judged);
-        assert!(length.abs_diff(window) <= s(1), "{length:?}");
+    let check = async |change: &dyn Fn(&mut Scenario), all, judged, window: f64| {
+        let run = quietly(change, answers_after(100)).await;
+        let measured = run.measured.expect("a window");
+        assert_eq!((run.sent, measured.sent), (all, judged));
+        assert!((measured.window_s - window).abs() <= 1.0, "{}", measured.window_s);
     };
     check(
         &|scenario| {
@@ -216,12 +207,12 @@ async fn what_is_outside_of_the_window_is_in_the_ledger_but_not_judged() {
         },
         600,
         400,
-        s(40),
+        40.0,
     )
     .await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_was() {
     let phases = |scenario: &mut Scenario| {
         scenario.groups = vec![labelled("phase", "a", rate(10.0, 30)), labelled("phase", "b", rate(10.0, 30))];
@@ -241,6 +232,30 @@ async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_w
     check(Cause::Person, 5_050, 51).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_threshold_that_ends_the_run_is_told_with_its_time() {
+    let check = async |fails_after: u64, expected: Option<&str>| {
+        let begun = clock::mono();
+        let fake = Fake::new(move |_| {
+            let at = clock::mono().saturating_duration_since(begun).as_secs();
+            answer(10, if at >= fails_after { 500 } else { 200 })
+        });
+        let change = |scenario: &mut Scenario| {
+            scenario.groups = vec![Arc::new(group(rate(10.0, 30)))];
+            let threshold = crate::judge::parse_threshold("count(failed) == 0").expect("a threshold");
+            scenario.thresholds = vec![Threshold { abort_on_fail: true, ..threshold }];
+        };
+        let run = quietly(change, fake).await;
+        assert_eq!(run.reasons.get(1).map(String::as_str), expected, "{:?}", run.reasons);
+        assert_eq!(run.aborted.is_some(), expected.is_some());
+        run
+    };
+    let told = "ended early, 6 s into its load: count(failed) == 0 has `abort_on_fail`";
+    assert!(check(5, Some(told)).await.planned < 80);
+    // Nothing is left to be ended.
+    assert_eq!(check(30, None).await.planned, 300);
+}
+
 fn search(sustain: &[&str]) -> Executor {
     Executor::Search(Box::new(SearchSpec {
         variable: SearchVariable::Rate,
@@ -256,7 +271,7 @@ fn search(sustain: &[&str]) -> Executor {
     }))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_breaking_point_is_found() {
     // Up to a hundred a second are answered in 10 ms, all above that are rejected.
     let state = Rc::new(RefCell::new((clock::mono(), 0.0f64)));
@@ -277,7 +292,7 @@ async fn the_breaking_point_is_found() {
     assert!(found["broke"]["why"].as_str().is_some_and(|why| why.contains("rate(ok)")), "{found:#}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_search_that_is_stopped_has_found_nothing() {
     let change = |scenario: &mut Scenario| scenario.groups = vec![Arc::new(group(search(&[])))];
     let run = run(change, answers_after(10), async |run: &Run| {
@@ -289,7 +304,7 @@ async fn a_search_that_is_stopped_has_found_nothing() {
     assert_eq!((&found["line"], &found["end"]), (&serde_json::Value::Null, &"stopped".into()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_limit_says_what_it_held() {
     let limit = LimitSpec {
         hold: 3,
@@ -308,7 +323,7 @@ async fn a_limit_says_what_it_held() {
     assert_eq!(run.planned, 10);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_recovery_after_a_phase_is_timed() {
     // Slow while it is overloaded and for 20 s more.
     let begun = clock::mono();

@@ -301,6 +301,10 @@ scenarios:
     think: 500ms
     on_start: [{post: /login}]
     steps: [{get: /}]
+  events:
+    load: {executor: constant-arrival-rate, rate: 5/s, duration: 6s}
+    steps: [{get: /}]
+    events: [{at: 2s, do: {post: /break}, undo: {post: /mend}}, {at: 4s, do: {post: /look}}]
   courses:
     load: {executor: shared-iterations, vus: 3, iterations: 20}
     steps:
@@ -371,6 +375,7 @@ async fn everything_else() {
     hooks_of_levels: 10 / 10; 3 at once; 2 series
     hooks_of_sharers: 3 / 3; 5 at once; 1 series
     hooks_of_a_ramp: at most 49 / at most 49; 4 at once; at most 1 series
+    events: 30 / 30; 30 at once; 1 series
     courses: 20 / 80 to 140; 3 at once; 4 to 7 series
     tagged: 100 / 300; 100 at once; 2 series
     rows: 3 to 20 / 3 to 20; 2 at once; 1 series
