@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) use retry::after as retry_after;
+pub(super) use repeat::MAX_VALUES;
+pub(super) use retry::{after as retry_after, pause as retry_pause};
 
 use super::{
     perform::Performed,
@@ -216,10 +217,13 @@ fn tagged(step: &Step, walk: &Walk<'_>) -> Labels {
             Some(text) => text.to_owned(),
             None => template.render(&walk.scope.value()).unwrap_or_else(|_| "unknown".to_owned()),
         };
-        let clean: String =
-            value[..value.floor_char_boundary(MAX_TAG)].chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-        labels.with(name.clone(), clean)
+        labels.with(name.clone(), tag(&value))
     })
+}
+
+/// The value of a tag, as a label shows it.
+pub(super) fn tag(value: &str) -> String {
+    value[..value.floor_char_boundary(MAX_TAG)].chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }
 
 /// The length of a pause; what paces whole iterations is no pause of a step.
