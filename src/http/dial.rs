@@ -4,6 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 pub use super::reach::{GENERATOR, POLICY};
 use super::{
+    body::Room,
     conn::Conn,
     reach::{Reach, Stage},
     stream::Transport,
@@ -90,6 +91,7 @@ impl Opener {
 pub struct Dialer {
     opener: Opener,
     version: HttpVersion,
+    bodies: Room,
 }
 
 impl Dialer {
@@ -103,13 +105,18 @@ impl Dialer {
         };
         let tls = target.base.https.then(|| Tls::new(&http.tls, alpn)).transpose()?;
         let opener = Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout);
-        Ok(Self { opener, version: http.version })
+        Ok(Self { opener, version: http.version, bodies: Room::default() })
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { opener: self.opener.another(), version: self.version }
+        Self { opener: self.opener.another(), version: self.version, bodies: self.bodies.clone() }
+    }
+
+    /// Room for the long bodies of what is asked over its connections, and over those of the others.
+    pub fn bodies(&self) -> &Room {
+        &self.bodies
     }
 
     /// How TLS is spoken, and what was seen of it; `None` for `http://`.

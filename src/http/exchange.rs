@@ -6,6 +6,7 @@ use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 
 use super::{
+    body::Room,
     conn::Conn,
     h2::{CALM, REFUSED},
     request::Outgoing,
@@ -37,6 +38,8 @@ pub struct Want<'a> {
     pub headers: bool,
     /// A longer body is a failure.
     pub max_body: u64,
+    /// What is kept of long bodies has to find room here; `None`: it is bounded by `max_body` alone.
+    pub room: Option<Room>,
     /// Sees the body as it comes.
     pub sink: Option<Sink<'a>>,
 }
@@ -45,7 +48,7 @@ impl Want<'_> {
     /// The same, for another try.
     pub fn again(&mut self) -> Want<'_> {
         let sink = self.sink.as_mut().map(|sink| &mut **sink as Sink<'_>);
-        Want { body: self.body, headers: self.headers, max_body: self.max_body, sink }
+        Want { body: self.body, headers: self.headers, max_body: self.max_body, room: self.room.clone(), sink }
     }
 }
 
@@ -86,7 +89,7 @@ pub struct ExchangeError {
 /// How a connection ended before any byte of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Nothing of the request had left.
+    /// Nothing of the request had left, or the target says that it did nothing with it.
     Unsent,
     /// In good order, without a reset.
     Closed,

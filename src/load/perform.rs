@@ -231,7 +231,11 @@ impl Shared {
             || conditions().chain(until).next().is_some()
             || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
         let body = if all { Keep::All } else { Keep::Start };
-        Want { body, headers, max_body: target.http.max_body, sink: None }
+        let room = match &self.transport {
+            Transport::Net(connector) if all => Some(connector.bodies().clone()),
+            _ => None,
+        };
+        Want { body, headers, max_body: target.http.max_body, room, sink: None }
     }
 
     async fn attempt(

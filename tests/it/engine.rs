@@ -4,14 +4,17 @@
 //! one stand in `docs/performance.md`, with the command that makes them.
 
 mod connections;
+mod faults;
 mod flow;
 mod gzip;
 mod h2;
 mod ledger;
+mod memory;
 mod open_model;
 mod probes;
 mod server;
 mod stopping;
+mod streams;
 mod tls;
 mod users;
 
