@@ -19,6 +19,7 @@ pub mod reach;
 pub mod request;
 pub mod resolve;
 pub mod scope;
+pub mod shape;
 pub mod stream;
 pub mod streaming;
 pub mod tls;

@@ -15,6 +15,7 @@ pub mod host;
 pub mod judging;
 mod life;
 pub mod metrics;
+pub mod network;
 pub mod pacer;
 pub mod patience;
 pub mod perform;

@@ -141,6 +141,11 @@ fn document(explained: &Explained<'_>) -> Value {
         "series": forecast.series,
         "metrics": explained.metrics,
         "memory_bytes": forecast.memory,
+        "network": scenario.network.map(|network| network.to_string()),
+        "events": scenario.events.iter().map(|event| json!({
+            "at_s": seconds(event.at), "do": &*event.act.name,
+            "undo": event.undo.as_ref().map(|undo| undo.name.to_string()),
+        })).collect::<Vec<_>>(),
         "thresholds": scenario.thresholds.iter().map(|threshold| json!({
             "expr": &*threshold.source, "implicit": threshold.implicit,
         })).collect::<Vec<_>>(),

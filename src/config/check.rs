@@ -406,6 +406,7 @@ fn describe(schema: &Json) -> String {
         (_, Some("plimsoll-rate")) => "a rate such as 10/s",
         (_, Some("plimsoll-share")) => "a share such as 5%",
         (_, Some("plimsoll-size")) => "a size such as 1GB",
+        (_, Some("plimsoll-bandwidth")) => "a bandwidth such as 2Mbit/s",
         (_, Some("plimsoll-unit")) => "a unit such as ms",
         (_, Some("plimsoll-expression")) => "a condition",
         (_, Some("plimsoll-cron")) => "a cron expression",
@@ -426,6 +427,7 @@ fn unit_of(format: &str) -> Option<&'static str> {
         "plimsoll-rate" => Some("/s"),
         "plimsoll-share" => Some("%"),
         "plimsoll-size" => Some("MB"),
+        "plimsoll-bandwidth" => Some("kbit/s"),
         _ => None,
     }
 }
@@ -450,6 +452,7 @@ fn check_format(format: &str, text: &str) -> Result<(), (&'static str, String)> 
             Ok(share) if share.unit == Unit::Ratio && share.value > 0.0 && share.value < 1.0 => Ok(()),
             _ => Err(("a share", help("write a share between 0% and 100%, such as 5%".to_owned()))),
         },
+        "plimsoll-bandwidth" => units::parse_bandwidth(text).map(|_| ()).map_err(|error| ("a bandwidth", help(error))),
         "plimsoll-unit" => match units::suffix(text) {
             Some(_) => Ok(()),
             None => Err(("a unit", "write ns, us, ms, s, m, h, d, %, B, kB, MB, GB, KiB, MiB, GiB, or /s".to_owned())),

@@ -29,6 +29,9 @@ pub(crate) fn phrase(def: &str) -> &'static str {
         "Data" => "`data`",
         "Metric" => "a metric",
         "Recovery" => "`recovery`",
+        "Network" => "`network`",
+        "Abort" => "`abort`",
+        "Event" => "an event",
         "Defaults" => "`defaults`",
         "Environment" => "an environment",
         "Step" => "a request",
@@ -208,6 +211,11 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "cron" | "every" | "timezone" if def == "Scenario" => {
             "it belongs under `schedule:`, such as `schedule: {cron: \"*/5 * * * *\"}`"
         }
+        "latency" | "lag" if def == "Network" => "write `delay: 80ms`",
+        "bandwidth" | "download" | "rate" if def == "Network" => "write `down: 2Mbit/s`",
+        "upload" if def == "Network" => "write `up: 500kbit/s`",
+        "loss" | "drop" | "reset" if def == "Network" => "write `abort: {share: 2%, after: 500ms}`",
+        "time" | "after" if def == "Event" => "write `at: 2m`",
         "tz" | "zone" => "write `timezone: Europe/Berlin`",
         "jsonpath" | "json_path" | "jsonPath" if def == "Capture" => "write `json: $.id`",
         "regexp" | "re" | "pattern" if def == "Capture" => "write `regex: \"id=(\\d+)\"`",
@@ -284,6 +292,10 @@ pub(crate) fn example(def: &str, key: &str) -> &'static str {
         ("Recovery", "after") => "write `after: overload`, the name of a phase",
         ("Recovery", "until") => "write `until: [rate(rejected) == 0%]`",
         ("Recovery", "within") => "write `within: 30s`",
+        ("Abort", "share") => "write `share: 2%`",
+        ("Abort", "after") => "write `after: 500ms`",
+        ("Event", "at") => "write `at: 2m`, from the start of the load",
+        ("Event", "do") => "write `do: {post: /chaos/kill-worker}`",
         ("Repeat", "times") => "write `times: 5`",
         ("Load", "executor") => EXECUTORS,
         ("Target", "base_url") => "write `base_url: http://localhost:8080`",

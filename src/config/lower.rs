@@ -11,6 +11,7 @@ mod group;
 mod host;
 mod load;
 mod metric;
+mod network;
 mod probe;
 mod scenario;
 mod schedule;

@@ -7,6 +7,7 @@ mod data;
 mod group;
 mod load;
 mod metric;
+mod network;
 mod probe;
 mod scenario;
 mod step;
@@ -20,8 +21,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 pub(crate) use self::{
-    alerts::*, data::*, group::*, load::*, metric::*, probe::*, scenario::*, step::*, stream::*, target::*, whole::*,
-    words::*,
+    alerts::*, data::*, group::*, load::*, metric::*, network::*, probe::*, scenario::*, step::*, stream::*, target::*,
+    whole::*, words::*,
 };
 
 /// A Plimsoll configuration.

@@ -7,13 +7,14 @@ use super::{
     body::Room,
     conn::Conn,
     reach::{Reach, Stage},
+    shape::Slow,
     stream::Transport,
     tls::{Tls, TlsError},
 };
 use crate::model::{
     clock,
     outcome::fail,
-    scenario::{BaseUrl, HttpVersion, Target},
+    scenario::{BaseUrl, HttpVersion, NetworkSpec, Target},
     settings::Policy,
 };
 
@@ -92,6 +93,8 @@ pub struct Dialer {
     opener: Opener,
     version: HttpVersion,
     bodies: Room,
+    /// The line that its connections have, where it is made slow.
+    line: Option<NetworkSpec>,
 }
 
 impl Dialer {
@@ -105,18 +108,24 @@ impl Dialer {
         };
         let tls = target.base.https.then(|| Tls::new(&http.tls, alpn)).transpose()?;
         let opener = Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout);
-        Ok(Self { opener, version: http.version, bodies: Room::default() })
+        Ok(Self { opener, version: http.version, bodies: Room::default(), line: None })
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { opener: self.opener.another(), version: self.version, bodies: self.bodies.clone() }
+        Self { opener: self.opener.another(), version: self.version, bodies: self.bodies.clone(), line: self.line }
     }
 
     /// Room for the long bodies of what is asked over its connections, and over those of the others.
     pub fn bodies(&self) -> &Room {
         &self.bodies
+    }
+
+    /// Makes the line of its connections as slow as `network` says.
+    #[must_use]
+    pub fn over(self, network: Option<NetworkSpec>) -> Self {
+        Self { line: network.filter(NetworkSpec::is_slow), ..self }
     }
 
     /// How TLS is spoken, and what was seen of it; `None` for `http://`.
@@ -128,7 +137,13 @@ impl Dialer {
     pub async fn dial(&self) -> (DialTimes, Result<Conn, DialError>) {
         let (times, transport) = self.opener.open().await;
         match transport {
-            Ok(transport) => (times, self.speak(transport).await),
+            Ok(transport) => {
+                let transport = match &self.line {
+                    None => transport,
+                    Some(line) => Transport::Slow(Box::new(Slow::new(transport, line))),
+                };
+                (times, self.speak(transport).await)
+            }
             Err(error) => (times, Err(error)),
         }
     }

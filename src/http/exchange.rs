@@ -89,21 +89,23 @@ pub struct ExchangeError {
 /// How a connection ended before any byte of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Nothing of the request had left, or the target says that it did nothing with it.
+    /// Nothing of the request had left.
     Unsent,
+    /// The target says that it did nothing with it.
+    Undone,
     /// In good order, without a reset.
     Closed,
 }
 
 impl ExchangeError {
-    /// Whether a request of this kind may be sent once more over a new connection, had this one carried others before.
-    /// Then what looks like a fault may be the target's time-out of an idle connection that crossed our request. Whoever
+    /// Whether a request of this kind may be sent once more over a new connection; `reused`: this one had carried others
+    /// before. Then what looks like a fault may be the target's time-out of an idle connection that crossed our request. Whoever
     /// closes an idle connection says goodbye and does not reset; and a request that may have been read is repeated only
     /// if doing it twice is doing it once.
-    pub fn may_repeat(&self, method: &Method) -> bool {
-        match self.unanswered {
+    pub fn may_repeat(&self, method: &Method, reused: bool) -> bool {
+        match self.unanswered.filter(|how| reused || *how == Unanswered::Undone) {
             None => false,
-            Some(Unanswered::Unsent) => true,
+            Some(Unanswered::Unsent | Unanswered::Undone) => true,
             Some(Unanswered::Closed) => method.is_idempotent(),
         }
     }

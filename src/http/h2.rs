@@ -87,7 +87,7 @@ impl Drop for Active<'_> {
 impl Session {
     /// Begins HTTP/2 over an open stream. Must be called within a runtime.
     pub(crate) async fn start(transport: Transport) -> Result<Self, DialError> {
-        let https = matches!(transport, Transport::Tls(_));
+        let https = transport.is_tls();
         let tally = Arc::new(Tally::default());
         let (sender, connection) = Builder::new()
             .enable_push(false)
@@ -243,7 +243,7 @@ fn told(error: &h2::Error, nothing: bool) -> ExchangeError {
     };
     // A GOAWAY in good order is told to those whose streams the target did nothing with; the others go on to their end.
     let undone = nothing && error.is_go_away() && error.is_remote() && reason == Some(Reason::NO_ERROR);
-    let unanswered = undone.then_some(Unanswered::Unsent);
+    let unanswered = undone.then_some(Unanswered::Undone);
     ExchangeError { unanswered, ..ExchangeError::new(outcome, format!("{what}: {error}")) }
 }
 

@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+use super::shape::Slow;
 use crate::model::clock;
 
 /// What the stream saw since [`Meter::reset`].
@@ -109,6 +110,8 @@ pub enum Transport {
     Plain(TcpStream),
     /// `https://`
     Tls(Box<TlsStream<TcpStream>>),
+    /// Either of them over a line that is made slow.
+    Slow(Box<Slow>),
 }
 
 impl Transport {
@@ -117,6 +120,88 @@ impl Transport {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Slow(slow) => slow.inner.agreed_on_h2(),
+        }
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(_) => true,
+            Self::Slow(slow) => slow.inner.is_tls(),
+        }
+    }
+
+    /// Whether nothing has come in and the peer has not closed it, as far as is known without waiting.
+    fn is_quiet(&mut self) -> bool {
+        let mut space = [MaybeUninit::uninit(); 64];
+        let mut buf = ReadBuf::uninit(&mut space);
+        match self {
+            Self::Plain(stream) => {
+                stream.try_read(buf.initialize_unfilled()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // Session tickets may have come: rustls takes them, and there is nothing to read.
+            Self::Tls(stream) => {
+                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
+            }
+            Self::Slow(slow) => slow.inner.is_quiet(),
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Slow(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Slow(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Slow(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Slow(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Slow(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Slow(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -142,17 +227,7 @@ impl Metered {
     /// Whether nothing has come in and the peer has not closed it, as far as is known without waiting: mostly without a
     /// system call. A connection that lies idle has nothing to say.
     pub fn is_quiet(&mut self) -> bool {
-        let mut space = [MaybeUninit::uninit(); 64];
-        let mut buf = ReadBuf::uninit(&mut space);
-        match &mut self.transport {
-            Transport::Plain(stream) => {
-                stream.try_read(buf.initialize_unfilled()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-            }
-            // Session tickets may have come: rustls takes them, and there is nothing to read.
-            Transport::Tls(stream) => {
-                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
-            }
-        }
+        self.transport.is_quiet()
     }
 }
 
@@ -160,10 +235,7 @@ impl AsyncRead for Metered {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let result = match &mut this.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let result = Pin::new(&mut this.transport).poll_read(cx, buf);
         this.meter.got(buf.filled().len() - before);
         result
     }
@@ -173,10 +245,7 @@ impl AsyncWrite for Metered {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let begun = this.meter.writing();
-        let result = match &mut this.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let result = Pin::new(&mut this.transport).poll_write(cx, buf);
         this.meter.wrote(begun, &result);
         result
     }
@@ -188,32 +257,20 @@ impl AsyncWrite for Metered {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let begun = this.meter.writing();
-        let result = match &mut this.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
+        let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
         this.meter.wrote(begun, &result);
         result
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Plain(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
     }
 }

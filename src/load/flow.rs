@@ -23,7 +23,7 @@ use crate::{
     model::{
         Name, clock,
         labels::Labels,
-        outcome::Outcome,
+        outcome::{CLIENT_ABORT, Outcome},
         scenario::{Reaction, Step, Think},
     },
 };
@@ -37,6 +37,8 @@ pub(super) enum Left {
     Again(Outcome),
     /// The iteration ends here.
     Ended,
+    /// It ends here, for its client was gone.
+    Gone,
     /// The run is over: no further step.
     Over,
 }
@@ -130,6 +132,7 @@ impl Shared {
             Err(left) => return Done::at(left, clock::mono()),
         };
         let in_flight = (permit, self.recorder.enter());
+        walk.user.gone_after = self.gone_after(step, walk.tally);
         let done = self.perform(step, walk.scope, intended, walk.user).await;
         drop(in_flight);
         self.settle(step, walk, done, intended)
@@ -155,7 +158,15 @@ impl Shared {
         let outcome = done.landing.class.outcome;
         self.note(step, &done, outcome);
         keep(walk.scope, done.captured);
-        Done { left: reaction(step, outcome), ended: done.ended, retry_after: done.retry_after }
+        let gone = &*done.landing.class.reason == CLIENT_ABORT;
+        let left = if gone { Left::Gone } else { reaction(step, outcome) };
+        Done { left, ended: done.ended, retry_after: done.retry_after }
+    }
+
+    /// How long the client of a request of the load waits: drawn, where some do not wait for ever.
+    fn gone_after(&self, step: &Step, tally: Tally) -> Option<Duration> {
+        let network = self.network.as_ref().filter(|_| tally == Tally::Load && step.http().is_some())?;
+        network.patience()
     }
 
     fn settle_hook(&self, step: &Step, walk: &mut Walk<'_>, done: Performed) -> Done {

@@ -37,7 +37,7 @@ use crate::{
     model::{
         Name, clock,
         expr::Expect,
-        outcome::{Classified, DropReason, Outcome, fail},
+        outcome::{CLIENT_ABORT, Classified, DropReason, Outcome, fail},
         run::FailureSample,
         scenario::{Action, Step},
     },
@@ -95,6 +95,8 @@ struct Progress {
     wait: Cell<Wait>,
     conn: RefCell<Option<(Rc<Meter>, bool)>>,
     reconnected: Cell<bool>,
+    /// How long its client waits from when it may leave; `None` = as long as it takes.
+    patience: Option<Duration>,
 }
 
 /// A request on its way, and what it has come to so far.
@@ -152,7 +154,7 @@ impl Shared {
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
         let want = Want { sink, ..self.want(step) };
-        let progress = Progress::default();
+        let progress = Progress { patience: user.gone_after.take(), ..Progress::default() };
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let User { conn, patience, jar, .. } = user;
         let result = {
@@ -249,7 +251,12 @@ impl Shared {
         let connector = match &self.transport {
             Transport::Net(connector) => connector,
             Transport::Fake(fake) => {
-                let answer = fake.answer(request.request()).await?;
+                self.far_away().await;
+                let answer = tokio::select! {
+                    biased;
+                    answer = fake.answer(request.request()) => answer?,
+                    failure = gone(progress.patience) => return Err(failure),
+                };
                 if let Some(sink) = want.sink {
                     sink(&answer.body, answer.ended);
                 }
@@ -261,19 +268,25 @@ impl Shared {
             Some(lease) => lease,
             None => Box::pin(self.lease(connector, handed, kept, progress)).await?,
         };
+        if self.network.is_some() {
+            Box::pin(self.far_away()).await;
+            if !lease.conn.usable() {
+                lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
+            }
+        }
         loop {
             let reused = lease.conn.is_reused();
             progress.conn.replace(Some((lease.conn.meter(), reused)));
             let http = &self.scenario.target.http;
-            let exchanged = match http.first_byte_timeout {
-                None => exchange::exchange(&mut lease.conn, request, want.again()).await,
-                Some(limit) => {
-                    let meter = lease.conn.meter();
-                    tokio::select! {
-                        biased;
-                        answer = exchange::exchange(&mut lease.conn, request, want.again()) => answer,
-                        () = no_first_byte(limit, &meter) => return Err(late_first_byte(limit)),
-                    }
+            let exchanged = if http.first_byte_timeout.is_none() && progress.patience.is_none() {
+                exchange::exchange(&mut lease.conn, request, want.again()).await
+            } else {
+                let meter = lease.conn.meter();
+                tokio::select! {
+                    biased;
+                    answer = exchange::exchange(&mut lease.conn, request, want.again()) => answer,
+                    failure = no_first_byte(http.first_byte_timeout, &meter) => return Err(failure),
+                    failure = gone(progress.patience) => return Err(failure),
                 }
             };
             match exchanged {
@@ -282,12 +295,20 @@ impl Shared {
                     return if http.gzip { Ok(gzip::decode(answer, http.max_body)?) } else { Ok(answer) };
                 }
                 // Once: over a shared connection the second one has carried requests too.
-                Err(error) if reused && !progress.reconnected.get() && error.may_repeat(request.method()) => {
+                Err(error) if !progress.reconnected.get() && error.may_repeat(request.method(), reused) => {
                     progress.reconnected.set(true);
                     lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// What lies between us and the target, as the scenario has it.
+    async fn far_away(&self) {
+        let delay = self.network.as_ref().map_or(Duration::ZERO, |network| network.delay());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -389,17 +410,23 @@ impl Shared {
     }
 }
 
-/// Ends when no byte has come within the limit.
-async fn no_first_byte(limit: Duration, meter: &Meter) {
+/// Ends when no byte has come within the limit, if there is one.
+async fn no_first_byte(limit: Option<Duration>, meter: &Meter) -> Failure {
+    let Some(limit) = limit else { return std::future::pending().await };
     tokio::time::sleep(limit).await;
     if meter.first_read().is_some() {
         std::future::pending::<()>().await;
     }
-}
-
-fn late_first_byte(limit: Duration) -> Failure {
     let detail = format!("no first byte of the answer within {limit:?}");
     Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
+}
+
+/// Ends when the client does not wait any longer, if it is one of those.
+async fn gone(after: Option<Duration>) -> Failure {
+    let Some(after) = after else { return std::future::pending().await };
+    tokio::time::sleep(after).await;
+    let detail = format!("the client was gone after {after:?}");
+    Failure { outcome: Outcome::Interrupted, reason: CLIENT_ABORT, detail, status: None }
 }
 
 /// Why nothing was sent, if nothing was.

@@ -87,6 +87,8 @@ pub enum IterationEnd {
     Failed,
     /// A person, a signal or an abort did.
     Interrupted,
+    /// The client was gone before it was answered; its user goes on.
+    Gone,
 }
 
 /// A request in flight.
@@ -209,7 +211,7 @@ impl Recorder {
                 iterations.time.record(ended.saturating_duration_since(intended));
             }
             IterationEnd::Failed => iterations.counts.failed += 1,
-            IterationEnd::Interrupted => iterations.counts.interrupted += 1,
+            IterationEnd::Interrupted | IterationEnd::Gone => iterations.counts.interrupted += 1,
         }
         let at = |instant: Instant| instant.saturating_duration_since(began).as_secs_f64();
         let (first, last) = iterations.span.unwrap_or((at(intended), at(ended)));

@@ -15,7 +15,7 @@ use crate::{
     model::{
         Name,
         metric::MetricKind,
-        outcome::{Outcome, fail},
+        outcome::{CLIENT_ABORT, Outcome, fail},
         run::{FailureSample, GeneratorReport, RunSummary, SCHEMA, Trigger, Verdict},
         scenario::{Scenario, Step},
         units::Unit,
@@ -95,6 +95,8 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         metrics: parts::metrics(data, &trend_units(scenario).collect()),
         measured: None,
         environment: None,
+        interrupted: reasons(&total, Outcome::Interrupted),
+        events: Vec::new(),
         recovery_s: data.findings.recovery_s.filter(|seconds| seconds.is_finite()),
         search: None,
         plan: plan::document(scenario),
@@ -132,6 +134,12 @@ fn hints(scenario: &Scenario, total: &Series) -> Vec<String> {
     if scenario.target.http.tls.insecure && scenario.target.base.https {
         let name = &scenario.target.name;
         hints.push(format!("certificates were not checked: targets.{name} says `insecure: true`"));
+    }
+    if let Some(network) = &scenario.network {
+        let gone = total.reasons.get(&(Outcome::Interrupted, CLIENT_ABORT.into())).copied().unwrap_or_default();
+        let gone =
+            if network.abort.is_some() { format!("; {gone} were gone before their answer") } else { String::new() };
+        hints.push(format!("the network was made worse, and latencies hold it: {network}{gone}"));
     }
     if unavailable == 0 || by_status == 0 {
         return hints;

@@ -4,8 +4,10 @@
 //! bounded channel). A slow reader never slows the load: what it cannot take is kept and sent with the next second.
 
 mod conclusion;
+mod events;
 mod groups;
 mod hooks;
+mod parts;
 mod readings;
 mod search;
 
@@ -18,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use events::Happening;
 pub use hooks::HOOKS_AFTER_STOP;
 use jiff::Timestamp;
 use tokio::sync::{
@@ -26,31 +29,25 @@ use tokio::sync::{
 };
 
 use super::{
-    feeds::{Feeds, Takes},
+    feeds::Feeds,
     gate::Gate,
     judging,
     metrics::Metrics,
-    perform::Transport,
     poller::Poller,
-    pool::Connector,
     probing::Probers,
     recorder::{Recorder, Taken},
     stop::{Cause, Order, Stop},
     user::{Shared, Turn},
 };
 use crate::{
-    http::{
-        dial::Dialer,
-        request::Literals,
-        tls::{Tls, TlsError},
-    },
+    http::{dial::Dialer, tls::Tls},
     judge::{History, Recovery, WindowJudge},
     measure::data::RunData,
     model::{
         Name,
         clock::{self, Clock, Now},
         run::{HookCounts, RunSummary, Trigger},
-        scenario::{Connections, Executor, Group, Scenario},
+        scenario::{Connections, Executor, Scenario},
         settings::{Policy, Redactor},
     },
 };
@@ -241,6 +238,8 @@ struct Run {
     /// Of the stage of a search, what was measured so far.
     stage: RefCell<Option<RunData>>,
     findings: RefCell<Findings>,
+    /// What is done beside the load.
+    happenings: Rc<[Happening]>,
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
     metrics: Metrics,
@@ -285,6 +284,7 @@ impl Run {
             window: Cell::default(),
             stage: RefCell::default(),
             findings: RefCell::default(),
+            happenings: Happening::all(&request.scenario.events),
             metrics: Metrics::of(&request.scenario),
             feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
@@ -299,26 +299,24 @@ impl Run {
             Err(error) => return Some(error.to_string()),
         };
         let readings = dialer.another();
-        let hooks = self.shared(&scenario.groups[0], Stop::default(), Connections::PerVu, dialer.another());
-        let groups = scenario
-            .groups
-            .iter()
-            .map(|group| self.shared(group, self.stop.clone(), group.load.connections, dialer.another()));
-        let groups: Vec<Rc<Shared>> = groups.collect();
+        let aside = |stop| Rc::new(self.shared(&scenario.groups[0], stop, Connections::PerVu, dialer.another()));
+        let (hooks, events) = (aside(Stop::default()), aside(self.stop.clone()));
+        let groups = self.groups(&dialer);
         if self.request.gate.is_paused() {
             self.stop.drain(Cause::Person);
         }
         let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
         let trouble = self.in_time(before).await.and_then(Result::err);
         if trouble.is_none() && !self.stop.is_over() {
-            for shared in &groups {
+            for shared in groups.iter().chain([&events]) {
                 shared.inherited.replace(hooks.inherited.borrow().clone());
             }
             self.begun.set(true);
-            if let Err(error) = Box::pin(self.load(&groups, readings)).await {
+            if let Err(error) = Box::pin(self.load(&groups, &events, readings)).await {
                 return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
             }
         }
+        self.undo_events(&hooks).await;
         // What was never begun leaves nothing to put back in order.
         let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once() || !self.begun.get());
         if let Some(Err(error)) = self.in_time(after).await {
@@ -327,7 +325,7 @@ impl Run {
         trouble
     }
 
-    async fn load(&self, groups: &[Rc<Shared>], dialer: Dialer) -> io::Result<()> {
+    async fn load(&self, groups: &[Rc<Shared>], events: &Rc<Shared>, dialer: Dialer) -> io::Result<()> {
         let scenario = &self.request.scenario;
         let mut poller = Poller::with(&scenario.target, dialer, groups[0].scope(&Turn::of(0, 0)));
         groups[0].count.set(0);
@@ -343,35 +341,8 @@ impl Run {
         }
         self.measuring.set(true);
         self.last.set(self.request.clock.now());
-        let attempts = match groups {
-            [only] => {
-                if let Executor::Probe { attempts } = only.group.load.executor {
-                    attempts.max(1)
-                } else {
-                    1
-                }
-            }
-            _ => 1,
-        };
-        for attempt in 1..=attempts {
-            self.may_retry.set(attempt < attempts);
-            let readings = async {
-                if let Some(poller) = &mut poller {
-                    self.poll(poller).await;
-                }
-            };
-            Box::pin(beside(readings, self.repetitions(groups))).await?;
-            self.flush();
-            if attempt == attempts || self.stop.is_over() || all_ok(&self.current.borrow()) {
-                break;
-            }
-            // What the target says of itself is about the run, not about an attempt: it stays with what is judged.
-            let mut failed = self.current.take();
-            self.current.borrow_mut().stats = std::mem::take(&mut failed.stats);
-            self.earlier.borrow_mut().merge(&failed);
-            self.windows.replace(windows(&self.request));
-            self.attempt_began.set(self.since_load());
-        }
+        let attempts = Box::pin(self.attempts(groups, &mut poller));
+        self.with_events(events, start, attempts).await?;
         self.measuring.set(false);
         if let Some(mut poller) = poller {
             let settle = poller.spec().settle;
@@ -388,38 +359,38 @@ impl Run {
         Ok(())
     }
 
-    /// What is read from files before anything is sent.
-    fn prepare(&self) -> Result<Dialer, TlsError> {
-        let (scenario, policy) = (&self.request.scenario, &self.request.policy);
-        let dialer = Dialer::new(&scenario.target, policy.clone())?;
-        let probers = Probers::new(scenario, policy)?;
-        self.tls.replace(dialer.tls().into_iter().chain(probers.tls()).collect());
-        self.probers.replace(probers);
-        Ok(dialer)
-    }
-
-    /// What the users share; `stop` is the run's, or one of the hooks' own, which no end of the load cuts.
-    fn shared(&self, group: &Arc<Group>, stop: Stop, connections: Connections, dialer: Dialer) -> Rc<Shared> {
-        let scenario = &self.request.scenario;
-        Rc::new(Shared {
-            scenario: scenario.clone(),
-            group: group.clone(),
-            constants: scenario.constants.clone().into(),
-            literals: Literals::default(),
-            transport: Transport::Net(Connector::new(dialer, connections, scenario.target.http.reuse)),
-            probers: self.probers.borrow().clone(),
-            gate: self.request.gate.clone(),
-            recorder: self.recorder.clone(),
-            stop,
-            clock: self.request.clock.clone(),
-            redactor: self.request.redactor.clone(),
-            run_id: self.request.run_id.clone(),
-            inherited: RefCell::default(),
-            started: Cell::new(clock::mono()),
-            count: self.count.clone(),
-            metrics: self.metrics.clone(),
-            takes: Takes::of(&self.feeds, group),
-        })
+    /// The load, a probe's until it goes well.
+    async fn attempts(&self, groups: &[Rc<Shared>], poller: &mut Option<Poller>) -> io::Result<()> {
+        let attempts = match groups {
+            [only] => {
+                if let Executor::Probe { attempts } = only.group.load.executor {
+                    attempts.max(1)
+                } else {
+                    1
+                }
+            }
+            _ => 1,
+        };
+        for attempt in 1..=attempts {
+            self.may_retry.set(attempt < attempts);
+            let readings = async {
+                if let Some(poller) = &mut *poller {
+                    self.poll(poller).await;
+                }
+            };
+            Box::pin(beside(readings, self.repetitions(groups))).await?;
+            self.flush();
+            if attempt == attempts || self.stop.is_over() || all_ok(&self.current.borrow()) {
+                break;
+            }
+            // What the target says of itself is about the run, not about an attempt: it stays with what is judged.
+            let mut failed = self.current.take();
+            self.current.borrow_mut().stats = std::mem::take(&mut failed.stats);
+            self.earlier.borrow_mut().merge(&failed);
+            self.windows.replace(windows(&self.request));
+            self.attempt_began.set(self.since_load());
+        }
+        Ok(())
     }
 
     async fn second_by_second(&self) {

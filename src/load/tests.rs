@@ -105,6 +105,7 @@ impl Bench {
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
+            network: None,
             gate: Gate::new(policy),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     flow::{Left, Tally, Walk},
     gate::Gate,
     metrics::Metrics,
+    network::Network,
     patience::Patience,
     perform::Transport,
     probing::Probers,
@@ -73,6 +74,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The rows of data that its tasks take.
     pub takes: Takes,
+    /// What is drawn for clients that are far away or soon gone.
+    pub network: Option<Rc<Network>>,
 }
 
 /// Whether arrivals wait for nobody.
@@ -93,6 +96,8 @@ pub struct User {
     pub conn: Option<Conn>,
     /// For its requests.
     pub patience: Patience,
+    /// The client of its next request is gone this long after it left.
+    pub(super) gone_after: Option<Duration>,
     /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
     /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,
@@ -154,6 +159,7 @@ impl Shared {
                 Takes::of(&self.takes.feeds, &group)
             },
             scenario: self.scenario.clone(),
+            network: self.network.clone(),
             group,
             constants: self.constants.clone(),
             transport: self.transport.clone(),
@@ -259,6 +265,10 @@ impl Shared {
                 Left::GoOn => due = next,
                 Left::Over if self.stop.interrupts() => {
                     end = IterationEnd::Interrupted;
+                    break;
+                }
+                Left::Gone => {
+                    end = IterationEnd::Gone;
                     break;
                 }
                 Left::Again(_) | Left::Ended | Left::Over => {

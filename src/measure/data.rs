@@ -10,7 +10,7 @@ use super::{
 use crate::model::{
     Name,
     labels::Labels,
-    outcome::{Classified, DropReason, Outcome, fail},
+    outcome::{CLIENT_ABORT, Classified, DropReason, Outcome, fail},
     run::{HookCounts, IterationCounts, OutcomeCounts},
 };
 
@@ -185,7 +185,7 @@ fn add_status(counts: &mut BTreeMap<u16, u64>, status: u16, count: u64) {
 
 /// Reasons that thresholds name without having seen them: whatever else a target answers, they have a count of their own.
 fn is_built_in(reason: &str) -> bool {
-    fail::ALL.contains(&reason) || reason == "other"
+    fail::ALL.contains(&reason) || [CLIENT_ABORT, "other"].contains(&reason)
 }
 
 fn add<const N: usize>(ours: &mut [u64; N], theirs: &[u64; N]) {

@@ -73,6 +73,9 @@ pub mod fail {
         [DNS, CONNECT, TLS, TIMEOUT, RESET, PROTOCOL, STATUS, EXPECT, CAPTURE, BODY_LIMIT, UNFINISHED];
 }
 
+/// The reason of requests that a client of ours gave up: `interrupted`, as `network: {abort: …}` says.
+pub const CLIENT_ABORT: &str = "client_abort";
+
 /// Why a planned request was never sent; `planned = sent + dropped`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

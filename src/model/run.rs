@@ -2,8 +2,11 @@
 //!
 //! The field names are those of the published form `plimsoll/run/1`. Times are seconds, sizes bytes, shares 0 to 1.
 
+mod event;
+
 use std::collections::BTreeMap;
 
+pub use event::{EventReport, EventResult, UndoReport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -455,6 +458,12 @@ pub struct RunSummary {
     /// The machine that the load came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// Interrupted requests by reason, where they have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interrupted: BTreeMap<String, u64>,
+    /// What was done beside the load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventReport>,
     /// Seconds until a `recovery` was reached.
     pub recovery_s: Option<f64>,
     /// Findings of a `search` executor.

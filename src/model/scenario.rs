@@ -1,6 +1,8 @@
 //! A checked scenario: immutable, complete, and free of everything that only the configuration file needs.
 
+pub mod event;
 pub mod load;
+pub mod network;
 pub mod probe;
 mod reads;
 pub mod step;
@@ -9,10 +11,12 @@ pub mod target;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use super::stream::{StreamDone, StreamFormat, StreamSpec};
+pub use event::TimedEvent;
 pub use load::{
     Arrivals, BurstGap, Connections, Executor, Group, LevelEnd, LimitSpec, Load, RateStage, SearchSpec, SearchVariable,
     Task, Think, VuStage,
 };
+pub use network::{AbortSpec, NetworkSpec};
 pub use probe::{ProbeSpec, RecordType, TextMatch};
 pub use step::{
     Action, Auth, BodySpec, Capture, CaptureFrom, Loop, LoopOver, OkStatus, Part, PartData, Reaction, RequestSpec,
@@ -52,6 +56,10 @@ pub struct Scenario {
     pub warmup: Duration,
     /// What must hold of the target's figures before the load; otherwise the run is skipped.
     pub require: Vec<Threshold>,
+    /// How our side of the network is made worse than it is.
+    pub network: Option<NetworkSpec>,
+    /// What is done beside the load, in order of time.
+    pub events: Vec<TimedEvent>,
     /// Requests before the load, not counted as load.
     pub before: Vec<Step>,
     /// Requests after the load, even after an abort; not counted as load.

@@ -196,6 +196,21 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
     Ok(Rate { count, per: Duration::from_secs_f64(*seconds) })
 }
 
+/// Parses how much a line carries: `2Mbit/s`, `500kbit/s`, `64kB/s`; bytes per second, at least 1.
+pub fn parse_bandwidth(text: &str) -> Result<f64, String> {
+    const HELP: &str = "write 2Mbit/s, 500kbit/s or 64kB/s";
+    let text = text.trim();
+    let bits = [("Gbit/s", 125e6), ("Mbit/s", 125e3), ("kbit/s", 125.0), ("bit/s", 0.125)];
+    let bytes = match bits.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes))) {
+        Some((count, bytes)) => count.trim().replace('_', "").parse::<f64>().map_err(|_| HELP.to_owned())? * bytes,
+        None => match parse_quantity(text) {
+            Ok(Quantity { value, unit: Unit::BytesPerSecond }) => value,
+            _ => return Err(HELP.to_owned()),
+        },
+    };
+    if (1.0..1e12).contains(&bytes) { Ok(bytes) } else { Err(format!("a line carries 1 B/s to 1 TB/s: {HELP}")) }
+}
+
 /// Parses a rate that may be none: `10/s`, `0/s`.
 pub fn parse_level(text: &str) -> Result<Rate, String> {
     match text.trim().split_once('/') {
@@ -310,6 +325,19 @@ mod tests {
         assert_eq!(rate.to_string(), "30/m");
         assert!(parse_rate("0/s").is_err());
         assert!(parse_rate("10").is_err());
+    }
+
+    #[test]
+    fn lines() {
+        let check = |text: &str, expected: Option<f64>| assert_eq!(parse_bandwidth(text).ok(), expected, "{text}");
+        check("2Mbit/s", Some(250_000.0));
+        check("500kbit/s", Some(62_500.0));
+        check("8 bit/s", Some(1.0));
+        check("64kB/s", Some(64_000.0));
+        check("1MB/s", Some(1e6));
+        for bad in ["2Mbit", "2M", "10/s", "7bit/s", "-1kB/s", "xkbit/s", "NaNMbit/s", ""] {
+            check(bad, None);
+        }
     }
 
     #[test]

@@ -110,12 +110,17 @@ fn counts(run: &RunSummary) -> String {
     row("rejected", run.outcomes.rejected, share(run.outcomes.rejected, answered), named(&run.rejected));
     row("failed", run.outcomes.failed, share(run.outcomes.failed, answered), named(&run.failed));
     if run.outcomes.interrupted > 0 {
-        row("interrupted", run.outcomes.interrupted, String::new(), "in no rate".to_owned());
+        row("interrupted", run.outcomes.interrupted, String::new(), interrupted(run));
     }
     if dropped > 0 {
         row("dropped", dropped, share(dropped, run.planned), named(&run.dropped));
     }
     show(&table)
+}
+
+fn interrupted(run: &RunSummary) -> String {
+    let by = named(&run.interrupted);
+    if by.is_empty() { "in no rate".to_owned() } else { format!("{by}, in no rate") }
 }
 
 fn times(run: &RunSummary) -> String {

@@ -135,6 +135,8 @@ pub(super) fn passed(scenario: &str, start: i64) -> RunSummary {
         metrics: std::collections::BTreeMap::new(),
         measured: None,
         environment: None,
+        interrupted: std::collections::BTreeMap::new(),
+        events: Vec::new(),
         recovery_s: None,
         search: None,
         plan: serde_json::Value::Null,

@@ -54,6 +54,9 @@ pub(super) fn of(explained: &Explained<'_>) -> String {
             format!("{each} an iteration{}", all.map_or(String::new(), |all| format!(", at most {all} in all"))),
         );
     }
+    for (name, text) in around(explained) {
+        line(name, text);
+    }
     line("at once", format!("at most {} on {}", forecast.concurrency, several(forecast.connections, "connection")));
     line(
         "keeps",
@@ -78,6 +81,28 @@ pub(super) fn of(explained: &Explained<'_>) -> String {
         let _ = writeln!(out, "  valid if:  {}", threshold.source);
     }
     out
+}
+
+/// What the network is made to be, and what is done beside the load.
+fn around(explained: &Explained<'_>) -> Vec<(&'static str, String)> {
+    let (scenario, requests) = (explained.scenario, explained.forecast.requests);
+    let mut lines = Vec::new();
+    if let Some(network) = &scenario.network {
+        let gone = network.abort.as_ref().map_or(String::new(), |abort| {
+            let (of, marked) = (u64::from(abort.of), u64::from(abort.marked));
+            if requests.is_exact() && requests.least % of == 0 {
+                format!(", {} in all", requests.least / of * marked)
+            } else {
+                format!(", {marked} of each {of} requests")
+            }
+        });
+        lines.push(("network", format!("{network}{gone}")));
+    }
+    for event in &scenario.events {
+        let undo = event.undo.as_ref().map_or(String::new(), |undo| format!(", undone by {} at the end", undo.name));
+        lines.push(("event", format!("at {}: {}{undo}", span(event.at), event.act.name)));
+    }
+    lines
 }
 
 /// Whether it ends with its iterations, before the time that bounds it.

@@ -147,6 +147,9 @@ impl Lower<'_> {
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
+        let network = self.network(&at.key("network"), raw.network.as_ref(), target.as_deref(), &groups);
+        let course = (&groups[..], arrangement, repeat);
+        let events = self.events(&at.key("events"), raw.events.as_deref(), &captures, course);
         let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
         let conditions = self.conditions(at, raw, target.as_deref(), &groups, repeat, &metrics);
         let target = target?;
@@ -168,6 +171,8 @@ impl Lower<'_> {
             repeat,
             warmup,
             require: conditions.require,
+            network,
+            events,
             before,
             after,
             data: around.feeds.clone(),

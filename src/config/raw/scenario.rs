@@ -9,6 +9,7 @@ use super::{
     group::{Cookies, Phase, Repeat, Task, Think, UserGroup},
     load::Load,
     metric::{Metric, Recovery},
+    network::{Event, Network},
     step::Step,
     words::{CronText, DurationText, ExprText, OneOrMany, Ordered, ShareText},
 };
@@ -48,6 +49,11 @@ pub(crate) struct Scenario {
     pub(crate) repeat: Option<Repeat>,
     /// What is intended before this much of the load has passed is counted, but not judged; 0s by default.
     pub(crate) warmup: Option<DurationText>,
+    /// Our side of the network, made worse than it is: far, slow or impatient clients.
+    pub(crate) network: Option<Network>,
+    /// What is done at moments of the load, beside it; counted as hooks.
+    #[schemars(length(min = 1, max = 100))]
+    pub(crate) events: Option<Vec<Event>>,
     /// Requests before the load, not counted as load.
     pub(crate) before: Option<Vec<Step>>,
     /// Requests after the load, even after an abort; not counted as load.

@@ -38,6 +38,12 @@ pub(crate) struct ShareText(pub(crate) String);
 #[schemars(inline, extend("format" = "plimsoll-size", "examples" = ["500MB", "1GiB"]))]
 pub(crate) struct SizeText(pub(crate) String);
 
+/// How much a line carries, with its unit: 2Mbit/s, 500kbit/s, 64kB/s.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("format" = "plimsoll-bandwidth", "examples" = ["2Mbit/s", "64kB/s"]))]
+pub(crate) struct BandwidthText(pub(crate) String);
+
 /// A unit: ms, s, %, B, kB, MB, GB, KiB, MiB, GiB, /s.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -108,6 +108,9 @@ impl Shared {
             let (permit, admitted) = self.admit(intended, model, tally, limit).await?;
             *deadline += clock::mono().saturating_duration_since(asked);
             (held, at) = (Some((permit, self.recorder.enter())), admitted);
+            if first.is_none() {
+                walk.user.gone_after = self.gone_after(step, walk.tally);
+            }
         }
         let at = first.unwrap_or(at);
         let left = deadline.saturating_duration_since(clock::mono()).max(Duration::from_millis(1));

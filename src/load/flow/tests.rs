@@ -81,6 +81,7 @@ impl Bench {
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(Rc::new(fake)),
             probers: Rc::default(),
+            network: scenario.network.map(|spec| Rc::new(crate::load::network::Network::new(spec, scenario.seed))),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),
             stop: Stop::default(),
@@ -425,4 +426,37 @@ async fn each_user_has_its_own_cookies_and_credentials() {
         ],
         "a cookie without a path belongs to the folder that set it"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_ends_its_iteration_and_its_user_goes_on() {
+    let scenario = |network: &str| {
+        format!(
+            "{LOAD}    network: {network}\n    steps:\n      - {{get: /a, on: {{failed: {{retry: {{max: 3}}}}}}}}\n      \
+             - {{get: /b, until: status == 200, every: 1s, timeout: 9s}}"
+        )
+    };
+    let bench = Bench::new(&scenario("{abort: {share: 50%, after: 5ms}}"), |_, _| OK);
+    let ends = bench.iterate(40).await;
+    let data = bench.data();
+    let counts = data.counts();
+    let sent = bench.seen().len() as u64;
+    assert_eq!((counts.interrupted, counts.failed), (sent / 2, 0), "each second request, and none is sent again");
+    assert_eq!(counts.ok, sent - sent / 2);
+    let gone = ends.iter().filter(|end| **end == IterationEnd::Gone).count() as u64;
+    assert_eq!(gone, counts.interrupted, "{ends:?}");
+    assert_eq!(data.all_iterations().counts.interrupted, gone);
+    // Who is answered in time is not gone.
+    let bench = Bench::new(&scenario("{abort: {share: 50%, after: 15ms}}"), |_, _| OK);
+    bench.iterate(10).await;
+    assert_eq!(told(&bench.data()), "ok=20");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_is_part_of_the_latency() {
+    let scenario = format!("{LOAD}    network: {{delay: 300ms, jitter: 100ms}}\n    steps: [{{get: /a}}]");
+    let bench = Bench::new(&scenario, |_, _| OK);
+    bench.iterate(50).await;
+    let latency = bench.data().total().latency[0].stats();
+    assert!((0.205..0.25).contains(&latency.min) && (0.37..0.42).contains(&latency.max), "{latency:?}");
 }

@@ -23,6 +23,13 @@ pub fn document(scenario: &Scenario) -> Value {
     if !scenario.warmup.is_zero() {
         plan["warmup_s"] = seconds(scenario.warmup);
     }
+    if let Some(network) = &scenario.network {
+        plan["network"] = json!({
+            "delay_s": seconds(network.delay), "jitter_s": seconds(network.jitter),
+            "down_bytes_per_s": network.down, "up_bytes_per_s": network.up,
+            "abort": network.abort.map(|abort| json!({"share": abort.share(), "after_s": seconds(abort.after)})),
+        });
+    }
     plan
 }
 

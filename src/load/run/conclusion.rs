@@ -71,6 +71,7 @@ impl Run {
         summary.environment = Some(judging::environment());
         let findings = self.findings.borrow().clone();
         (summary.limit, summary.search) = (findings.limit, findings.search);
+        summary.events = self.event_reports();
         // By a clock that nobody sets.
         summary.duration_s = seconds;
         let conclusion = Conclusion {
@@ -79,13 +80,17 @@ impl Run {
             history: &self.request.history,
             windows: &self.windows.borrow(),
             interrupted: self.stop.cause() == Some(Cause::Person),
-            trouble: trouble.or_else(|| self.crashed()).or_else(|| self.not_begun(summary.sent)),
+            trouble: trouble
+                .or_else(|| self.crashed())
+                .or_else(|| self.not_begun(summary.sent))
+                .or_else(|| self.event_trouble()),
         };
         judging::conclude(&mut summary, &conclusion);
         if let Some((count, why)) = self.recorder.lost_users() {
             let users = if count == 1 { "user" } else { "users" };
             summary.hints.push(format!("{count} {users} ended before the first iteration: `on_start`: {why}"));
         }
+        summary.hints.extend(self.events_not_reached());
         if self.recorder.throttle_count() > 0 {
             let times = self.recorder.throttle_count();
             summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));

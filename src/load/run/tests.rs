@@ -71,6 +71,7 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
+            network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
             stop: run.stop.clone(),
@@ -88,7 +89,8 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
     let dialer = Dialer::new(&run.request.scenario.target, policy).expect("no certificates");
     let drain = async { while told.recv().await.is_some() {} };
     let side = async { tokio::join!(run.second_by_second(), meanwhile(&run), drain) };
-    beside(side, run.load(&groups, dialer)).await.expect("a timer");
+    beside(side, run.load(&groups, &groups[0], dialer)).await.expect("a timer");
+    run.undo_events(&groups[0]).await;
     run.flush();
     let ended = run.request.clock.now();
     assert_eq!(fake.counts().0, run.current.borrow().sent() + run.earlier.borrow().sent());

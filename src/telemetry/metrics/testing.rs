@@ -142,6 +142,8 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
         metrics: std::collections::BTreeMap::new(),
         measured: None,
         environment: None,
+        interrupted: std::collections::BTreeMap::new(),
+        events: Vec::new(),
         recovery_s: None,
         search: None,
         plan: serde_json::json!({"executor": "constant-arrival-rate", "rate_per_s": 10.0, "duration_s": 300}),

@@ -141,7 +141,12 @@ async fn row(case: &Case) -> String {
     let mut line = format!("| `{}`{} |", case.name, case.what);
     for (version, streamed) in COLUMNS {
         let both = join_all(CONNECTIONS.map(|connections| cell(case, version, connections, streamed))).await;
-        assert_eq!(both[0], both[1], "{} {version} streamed: {streamed}, one connection for all", case.name);
+        if case.fault == Some(Fault::Goaway) {
+            // Whose stream the end leaves undone is sent again once, and may meet the next end.
+            assert!(both[1].starts_with("`ok`") || both[1].contains("failed.reset"), "{}", both[1]);
+        } else {
+            assert_eq!(both[0], both[1], "{} {version} streamed: {streamed}, one connection for all", case.name);
+        }
         let _ = write!(line, " {} |", both[0]);
     }
     line + "\n"
