@@ -95,7 +95,7 @@ async fn on_fake(
             network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
-            plan: run.stop.clone(),
+            plan: stop.clone(),
             stop,
             clock: run.request.clock.clone(),
             redactor: run.request.redactor.clone(),
