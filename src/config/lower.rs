@@ -124,6 +124,8 @@ struct Lower<'a> {
     known: BTreeMap<&'static str, Vec<String>>,
     /// What other tasks of the same users capture.
     elsewhere: Vec<String>,
+    /// The lists of the scenario's `state`, where steps may grow them.
+    lists: Vec<String>,
     /// Fields of the scenario's data; `None` where it could not be read.
     fields: BTreeMap<String, Option<BTreeSet<String>>>,
 }
@@ -165,6 +167,7 @@ pub(crate) fn lower(
         policy_in_force: crate::model::settings::Policy::default(),
         known,
         elsewhere: Vec::new(),
+        lists: Vec::new(),
         fields: BTreeMap::new(),
     };
     lower.constants();

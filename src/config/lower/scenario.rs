@@ -147,6 +147,7 @@ impl Lower<'_> {
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
+        let state = self.state(at, raw);
         let network = self.network(&at.key("network"), raw.network.as_ref(), target.as_deref(), &groups);
         let course = (&groups[..], arrangement, repeat);
         let events = self.events(&at.key("events"), raw.events.as_deref(), &captures, course);
@@ -171,6 +172,7 @@ impl Lower<'_> {
             repeat,
             warmup,
             require: conditions.require,
+            state,
             network,
             events,
             before,
