@@ -171,6 +171,7 @@ impl Loader {
         for (file, named) in files::included(&trees[0].1, &dir, &path, &mut self.problems) {
             trees.extend(self.tree(&file, Some(named)));
         }
+        overlay::early(overrides, &mut trees, &mut self.sources, &mut self.problems);
         merge::environment(overrides.environment.as_deref(), &mut trees, &mut self.sources, &mut self.problems);
         merge::defaults(&mut trees, &mut self.problems);
         overlay::apply(overrides, scenario, &mut trees, &mut self.sources, &mut self.problems);

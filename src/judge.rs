@@ -35,7 +35,7 @@ pub use parse_expect::{parse_expect, parse_formula};
 pub use parse_threshold::{GradePart, parse_graded, parse_held, parse_threshold};
 pub use recovery::{Recovery, recovery_threshold};
 pub use trend::stat_summary;
-pub use verdict::{default_valid_if, exit_code, implicit_thresholds, invalid_reasons, verdict};
+pub use verdict::{Nature, default_valid_if, exit_code, implicit_thresholds, invalid_reasons, verdict};
 pub use window::{Abort, Breach, WindowJudge};
 
 #[cfg(test)]

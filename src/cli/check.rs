@@ -6,9 +6,13 @@ use std::{fmt::Write as _, time::Duration};
 use super::{args::ConfigArg, exit, out};
 use crate::{
     config::{self, Loaded, Options, Overrides},
-    load::plan::{grace, outline},
+    load::{
+        forecast::{Count, forecast},
+        plan::{grace, outline},
+    },
     model::{
-        scenario::{LoopOver, Reaction, Scenario, Step},
+        scenario::Scenario,
+        settings::Policy,
         units::{Unit, human, human_seconds},
     },
 };
@@ -39,7 +43,7 @@ pub(super) fn check(args: &ConfigArg) -> anyhow::Result<u8> {
     };
     let mut text = String::new();
     for scenario in &loaded.settings.scenarios {
-        text.push_str(&describe(scenario));
+        text.push_str(&describe(scenario, &loaded.settings.policy));
     }
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     let warnings = match loaded.warnings.warnings() {
@@ -67,24 +71,9 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// Requests that a step sends at most in an iteration, but for the polls of an `until`; `None` where answers decide.
-fn most_requests(step: &Step) -> Option<u64> {
-    let rounds = match step.repeat.as_ref().map(|repeat| &repeat.over) {
-        None => 1,
-        Some(LoopOver::Values(values)) => values.len() as u64,
-        Some(LoopOver::Times(_, most)) => u64::from(*most),
-        Some(LoopOver::Variable(_)) => return None,
-    };
-    let tries = [&step.on_rejected, &step.on_failed].map(|reaction| match reaction {
-        Reaction::Retry(retry) => u64::from(retry.max),
-        Reaction::Stop | Reaction::Continue => 0,
-    });
-    Some(rounds.saturating_mul(tries[0].max(tries[1]).saturating_add(1)))
-}
-
-fn describe(scenario: &Scenario) -> String {
+fn describe(scenario: &Scenario, policy: &Policy) -> String {
     let mut text = String::new();
-    let plan = outline(scenario);
+    let (plan, forecast) = (outline(scenario), forecast(scenario, policy));
     let when =
         crate::schedule::compile(&scenario.schedule, &scenario.name).map(|plan| plan.describe()).unwrap_or_default();
     let _ = writeln!(
@@ -95,18 +84,18 @@ fn describe(scenario: &Scenario) -> String {
         scenario.target.name,
         scenario.target.base
     );
-    let mut load = match plan.iterations {
-        Some(iterations) => several(iterations, "iteration"),
-        None => "iterations as fast as the target answers".to_owned(),
+    let mut load = match forecast.iterations {
+        Count { least: 1, most: Some(1) } => "1 iteration".to_owned(),
+        Count { most: None, .. } => "iterations as fast as the target answers".to_owned(),
+        iterations => format!("{iterations} iterations"),
     };
-    let each: Option<u64> = scenario.steps().map(most_requests).sum();
-    match plan.iterations.zip(each).map(|(iterations, each)| iterations.saturating_mul(each)) {
-        Some(0 | 1) => {}
-        Some(requests) => {
-            let _ = write!(load, ", at most {requests} requests, {} at once", plan.concurrency);
+    match forecast.requests {
+        Count { most: Some(0 | 1), .. } => {}
+        Count { most: Some(_), .. } => {
+            let _ = write!(load, ", {} requests, at most {} at once", forecast.requests, forecast.concurrency);
         }
-        None => {
-            let _ = write!(load, ", at most {} at once", plan.concurrency);
+        Count { most: None, .. } => {
+            let _ = write!(load, ", at most {} at once", forecast.concurrency);
         }
     }
     if let Some(rate) = plan.rate_per_s {

@@ -1,7 +1,7 @@
 //! The two rooms that a configuration asks about words of theirs: expressions and schedules.
 
 pub(crate) use crate::judge::{
-    GradePart, check_custom, check_units, default_valid_if, implicit_thresholds, parse_expect, parse_formula,
+    GradePart, Nature, check_custom, check_units, default_valid_if, implicit_thresholds, parse_expect, parse_formula,
     parse_graded, parse_held, parse_threshold, recovery_threshold,
 };
 

@@ -19,6 +19,7 @@ mod stats;
 mod step;
 mod target;
 mod threshold;
+mod variables;
 
 pub(crate) use self::{constants::reason, load::keys_of, scenario::digest};
 
@@ -32,7 +33,7 @@ use serde_json::Value as Json;
 
 use super::{
     diagnostic::Problems,
-    hints, mask, raw,
+    mask, raw,
     source::{Sources, Span},
     tree::{Node, Seg, Value},
 };
@@ -281,56 +282,6 @@ impl<'a> Lower<'a> {
                 Template::literal("")
             }
         }
-    }
-
-    fn variable(&mut self, at: &At, text: &str, variable: &str, scope: Scope<'_>) {
-        let (root, rest) = variable.split_once('.').map_or((variable, None), |(root, rest)| (root, Some(rest)));
-        let offset = text.find(variable).unwrap_or(0);
-        if let Some(names) = self.known.get(root) {
-            let Some(name) = rest.map(|rest| rest.split('.').next().unwrap_or(rest)) else { return };
-            if names.iter().any(|known| known == name) {
-                if root == "data" {
-                    self.field_there(at, offset, rest.unwrap_or_default());
-                }
-                return;
-            }
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let (section, how) = match root {
-                "secret" => ("secrets", format!("`secrets: {{{name}: {{from_env: NAME}}}}`")),
-                "env" => ("env", format!("`env: [{name}]`")),
-                "data" => ("data", format!("`data: {{{name}: {{file: {name}.csv}}}}` in the scenario")),
-                _ => ("vars", format!("`vars: {{{name}: …}}`")),
-            };
-            let near = hints::nearest(name, names.iter().copied());
-            let help = near.map_or_else(|| format!("write {how}"), |near| format!("did you mean `{root}.{near}`?"));
-            self.text_error(at, offset, format!("`{variable}`: there is no `{name}` under `{section}`"), help);
-            return;
-        }
-        let captures: &[String] = match scope {
-            Scope::Any => return,
-            Scope::Load => &[],
-            Scope::Run(captures) => captures,
-        };
-        let run = matches!(scope, Scope::Run(_));
-        if captures.iter().chain(self.lost).any(|name| name == root) || (run && BUILT_IN.contains(&root)) {
-            return;
-        }
-        let mut all: Vec<&str> = captures.iter().map(String::as_str).collect();
-        if run {
-            all.extend(BUILT_IN);
-        }
-        all.extend(["vars", "secret", "env", "data"]);
-        let help = match hints::nearest(root, all.iter().copied()) {
-            _ if hints::foreign_variable(root).is_some() => {
-                format!("write `${{{}}}`", hints::foreign_variable(root).unwrap_or_default())
-            }
-            _ if self.elsewhere.iter().any(|name| name == root) => {
-                format!("another task captures it: write `needs: {root}` in this one, so that users without it wait")
-            }
-            Some(near) => format!("did you mean `{near}`? Known here: {}", all.join(", ")),
-            None => format!("known here: {}", all.join(", ")),
-        };
-        self.text_error(at, offset, format!("`{root}` is not a variable here"), help);
     }
 
     /// A text whose holes are constants, filled now.

@@ -96,7 +96,7 @@ pub(crate) fn only_references(text: &str) -> bool {
 /// Byte ranges of a parsed file that are never shown.
 pub(crate) fn of_tree(root: &Node, text: &str) -> Vec<Range<usize>> {
     let mut masks = patterns(text);
-    walk(root, false, false, &mut masks);
+    walk(root, false, Names::None, &mut masks);
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
         if let Some(at) = line.find(" #").or_else(|| line.starts_with('#').then_some(0)) {
@@ -107,17 +107,54 @@ pub(crate) fn of_tree(root: &Node, text: &str) -> Vec<Range<usize>> {
     masks
 }
 
-fn walk(node: &Node, secret: bool, names: bool, masks: &mut Vec<Range<usize>>) {
+/// What the keys of a map stand for, where they are the user's own words and tell nothing of the values.
+#[derive(Debug, Clone, Copy)]
+enum Names {
+    /// They are the language's.
+    None,
+    /// Of things that say more: `requests: {token: {post: /token}}`.
+    OfThings,
+    /// Of what is found in an answer, and where.
+    OfPlaces,
+    /// Of what is found in an event; a JSONPath is no secret.
+    OfPaths,
+}
+
+impl Names {
+    fn below(key: &str) -> Self {
+        match key {
+            "capture" => Self::OfPlaces,
+            "stream" => Self::OfPaths,
+            "requests" | "scenarios" | "targets" | "users" | "metrics" | "gauges" | "counters" | "receivers" => {
+                Self::OfThings
+            }
+            _ => Self::None,
+        }
+    }
+
+    /// Whether the key of this value only names it.
+    fn name(self, value: &Node) -> bool {
+        let path = |node: &Node| matches!(&node.value, Value::String { text, .. } if text.starts_with('$') && !text.starts_with("${"));
+        match (self, &value.value) {
+            (Self::None, _) => false,
+            (Self::OfPlaces, _) => true,
+            (Self::OfThings, value) => matches!(value, Value::Map(_)),
+            (Self::OfPaths, Value::List(items)) => items.iter().all(path),
+            (Self::OfPaths, _) => path(value),
+        }
+    }
+}
+
+fn walk(node: &Node, secret: bool, names: Names, masks: &mut Vec<Range<usize>>) {
     match &node.value {
         Value::Map(entries) => {
             for entry in entries {
-                let reference = is_reference(&entry.key);
-                // The keys below `capture` name variables, and what follows says where they are found.
-                let secret = !reference && !names && (secret || sensitive_key(&entry.key));
-                walk(&entry.node, secret, entry.key == "capture", masks);
+                let reference = is_reference(&entry.key) || names.name(&entry.node);
+                let secret = !reference && (secret || sensitive_key(&entry.key));
+                walk(&entry.node, secret, Names::below(&entry.key), masks);
             }
         }
-        Value::List(items) => items.iter().for_each(|item| walk(item, secret, false, masks)),
+        Value::List(items) => items.iter().for_each(|item| walk(item, secret, Names::None, masks)),
         Value::String { text, .. } if secret && !only_references(text) => masks.push(node.span.start..node.span.end),
         Value::Int(_) | Value::Float(_) if secret => masks.push(node.span.start..node.span.end),
         _ => {}
@@ -200,6 +237,33 @@ mod tests {
         for key in ["from_env", "timeout", "name", "path", "to", "max_tokens", "steps", "username"] {
             assert!(!sensitive_key(key), "{key}");
         }
+    }
+
+    #[test]
+    fn words_of_the_user_are_no_secrets_but_what_stands_under_them_may_be() {
+        let check = |text: &str, expected: &str| {
+            let mut sources = crate::config::source::Sources::default();
+            let index = sources.add(crate::config::source::Source::argument("--set".to_owned(), text.to_owned()));
+            let mut problems = crate::config::diagnostic::Problems::default();
+            let tree = crate::config::tree::parse(&sources.0[index], index, &mut problems).expect("parses");
+            let mut masks = of_tree(&tree, text);
+            masks.sort_by_key(|range| std::cmp::Reverse(range.start));
+            let mut shown = text.to_owned();
+            for range in masks {
+                shown.replace_range(range, "***");
+            }
+            assert_eq!(shown, expected);
+        };
+        check("stream: {format: sse, token: $.x}", "stream: {format: sse, token: $.x}");
+        check("stream: {token: [$.x, $.y]}", "stream: {token: [$.x, $.y]}");
+        check("stream: {token: hunter2}", "stream: {token: ***}");
+        check("metrics: {tokens: {trend: $.x}}", "metrics: {tokens: {trend: $.x}}");
+        check(
+            "requests: {token: {post: /t, json: {password: x}}}",
+            "requests: {token: {post: /t, json: {password: ***}}}",
+        );
+        check("requests: {token: hunter2}", "requests: {token: ***}");
+        check("capture: {token: {json: $.t}}", "capture: {token: {json: $.t}}");
     }
 
     #[test]

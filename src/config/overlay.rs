@@ -4,11 +4,32 @@
 use super::{
     Overrides,
     diagnostic::Problems,
+    hints,
     source::{Source, Sources, Span},
     tree::{self, Entry, Node, Value},
 };
 
-/// Applies all overrides. `scenario` limits them to one; `trees` holds the main file first.
+/// Sections that are laid over scenarios, or become a part of them: what is set in them is set before that.
+const EARLY: [&str; 2] = ["defaults", "environments"];
+
+/// Applies what `--set` changes in sections that go into others.
+pub(crate) fn early(
+    overrides: &Overrides,
+    trees: &mut [(usize, Node)],
+    sources: &mut Sources,
+    problems: &mut Problems,
+) {
+    let mut overlay = Overlay { trees, sources, problems };
+    for (path, value) in overrides.set.iter().filter(|(path, _)| is_early(path)) {
+        overlay.set_path(path, value);
+    }
+}
+
+fn is_early(path: &str) -> bool {
+    EARLY.contains(&path.split(['.', '[']).next().unwrap_or(path))
+}
+
+/// Applies all other overrides. `scenario` limits them to one; `trees` holds the main file first.
 pub(crate) fn apply(
     overrides: &Overrides,
     scenario: Option<&str>,
@@ -28,13 +49,17 @@ pub(crate) fn apply(
     for name in &names {
         overlay.load(name, overrides, scenario.is_some());
     }
+    let vars = overlay.names("vars");
     for (name, value) in &overrides.vars {
-        overlay.set(&format!("--var {name}"), &["vars", name], value);
+        let option = format!("--var {name}");
+        if vars.contains(name) {
+            overlay.set(&option, &["vars", name], value);
+        } else {
+            overlay.no_variable(&option, name, value, &vars);
+        }
     }
-    for (path, value) in &overrides.set {
-        let normal = path.replace('[', ".").replace(']', "");
-        let parts: Vec<&str> = normal.split('.').collect();
-        overlay.set(&format!("--set {path}"), &parts, value);
+    for (path, value) in overrides.set.iter().filter(|(path, _)| !is_early(path)) {
+        overlay.set_path(path, value);
     }
 }
 
@@ -95,7 +120,7 @@ impl Overlay<'_> {
         ];
         for (option, value) in settings {
             let Some(value) = value else { continue };
-            let why = match self.scenario(name).map(|node| place(node, option)) {
+            let why = match self.scenario(name).map(|node| place(name, node, option)) {
                 Some(Ok(path)) => {
                     let path: Vec<&str> = ["scenarios", name].into_iter().chain(path).collect();
                     self.set(option, &path, &value);
@@ -128,6 +153,25 @@ impl Overlay<'_> {
         Span { source, start: 0, end: value.len() }
     }
 
+    /// A variable that no file declares would change nothing.
+    fn no_variable(&mut self, option: &str, name: &str, value: &str, vars: &[String]) {
+        let known: Vec<&str> = vars.iter().map(String::as_str).collect();
+        let help = if known.is_empty() {
+            format!("declare it in the file, `vars: {{{name}: …}}`, and write `${{vars.{name}}}` where it is meant")
+        } else {
+            hints::did_you_mean(name, &known, "variables")
+        };
+        let span = self.argument(option, value);
+        self.problems.error(Some(span), format!("there is no variable `{name}` under `vars`"), help);
+    }
+
+    /// Puts a value at a path as written on the command line.
+    fn set_path(&mut self, path: &str, value: &str) {
+        let normal = path.replace('[', ".").replace(']', "");
+        let parts: Vec<&str> = normal.split('.').collect();
+        self.set(&format!("--set {path}"), &parts, value);
+    }
+
     /// Puts a value at a path, in the file that has most of the path already.
     fn set(&mut self, option: &str, path: &[&str], value: &str) {
         let span = self.argument(option, value);
@@ -158,16 +202,17 @@ impl Overlay<'_> {
 }
 
 /// Where an option applies in a scenario, or why not and what to do.
-fn place(scenario: &Node, option: &str) -> Result<Vec<&'static str>, (String, &'static str)> {
+fn place(name: &str, scenario: &Node, option: &str) -> Result<Vec<&'static str>, (String, String)> {
     let Some(load) = scenario.get("load") else {
         if option == "--duration" && scenario.get("duration").is_some() {
             return Ok(vec!["duration"]);
         }
-        let help = "write `--set scenarios.NAME.users.GROUP.load.rate=5/s` for one of them";
+        let path = if scenario.get("phases").is_some() { "phases[0]" } else { "users.GROUP" };
+        let help = format!("each has its own, such as `--set scenarios.{name}.{path}.load.rate=5/s`");
         return Err(("has several loads".to_owned(), help));
     };
     let Some(Value::String { text: executor, .. }) = load.get("executor").map(|node| &node.value) else {
-        return Err(("has no executor".to_owned(), "write one"));
+        return Err(("has no executor".to_owned(), "write one".to_owned()));
     };
     match key_of(executor, option, load) {
         Some("duration") if load.get("duration").is_none() && scenario.get("duration").is_some() => {
@@ -175,13 +220,18 @@ fn place(scenario: &Node, option: &str) -> Result<Vec<&'static str>, (String, &'
         }
         Some(key) => Ok(vec!["load", key]),
         None => {
-            let help = match executor.as_str() {
-                "ramping-vus" | "ramping-arrival-rate" => {
-                    "each of its stages has its own: `--set scenarios.NAME.load.stages[0].duration=1m`"
+            let each = |what: &str, path: &str| Some(format!("{what}: `--set scenarios.{name}.load.{path}`"));
+            let help = match (executor.as_str(), option) {
+                ("ramping-vus", "--users") => each("each of its stages has its own", "stages[0].target=50"),
+                ("ramping-arrival-rate", "--rate") => each("each of its stages has its own", "stages[0].target=50/s"),
+                ("ramping-vus" | "ramping-arrival-rate", "--duration") => {
+                    each("each of its stages has its own", "stages[0].duration=1m")
                 }
-                "stepped-vus" => "each of its levels has its own: `--set scenarios.NAME.load.vus=[1, 5]`",
-                _ => "leave the option out, or name another scenario",
+                ("stepped-vus", "--users") => each("each of its levels has its own", "vus=[1, 5]"),
+                ("search", "--rate") => each("it looks for one, from `start` on", "start=5/s"),
+                _ => None,
             };
+            let help = help.unwrap_or_else(|| "leave the option out, or name another scenario".to_owned());
             Err((format!("has the executor {executor}"), help))
         }
     }

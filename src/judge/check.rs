@@ -119,11 +119,33 @@ fn check_selectors(aggregate: &Aggregate, name: &str, at: usize) -> Result<(), E
         Metric::Outcome(Outcome::Failed) if has(&Dimension::Status) && has(&Dimension::Reason) => {
             Err(ExprError::new(at, "failures are kept by status or by reason, not by both").help("select by one"))
         }
+        Metric::Iterations if takes_no_other(aggregate, Outcome::Rejected) => {
+            let error = ExprError::new(at, "no iteration is rejected: it is ok, failed or interrupted");
+            Err(error.help("write iterations{outcome=failed}, or rejected{step=…}"))
+        }
+        Metric::Iteration if has(&Dimension::Outcome) && !takes(aggregate, Outcome::Ok) => {
+            Err(ExprError::new(at, "only completed iterations have a length").help("leave the outcome out"))
+        }
+        Metric::Latency | Metric::ServiceTime if takes_no_other(aggregate, Outcome::Interrupted) => {
+            let error = ExprError::new(at, "what was interrupted is in no time");
+            Err(error.help("select ok, rejected or failed"))
+        }
         Metric::Timing if !has(&Dimension::Timing) => {
             Err(ExprError::new(at, "which part of the time?").help("write timing{timing=ttfb}"))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the selectors on the outcome take this one.
+fn takes(aggregate: &Aggregate, outcome: Outcome) -> bool {
+    let of = aggregate.selectors.iter().filter(|selector| selector.by == Dimension::Outcome);
+    of.into_iter().all(|selector| selector.value.takes(outcome.as_str()) != selector.negated)
+}
+
+/// Whether they take this one only.
+fn takes_no_other(aggregate: &Aggregate, outcome: Outcome) -> bool {
+    Outcome::ALL.into_iter().all(|one| takes(aggregate, one) == (one == outcome))
 }
 
 /// Whether each custom metric is aggregated as what it is, and only they are selected from; for the configuration, which

@@ -250,16 +250,18 @@ fn baseline(inner: &Measure, history: &History) -> Option<Value> {
 pub fn sentence(threshold: &Threshold, report: &ThresholdReport) -> String {
     let unit = Unit::named(&report.unit);
     let expr = &threshold.source;
+    let of_recovery = threshold.aggregates().iter().any(|aggregate| aggregate.metric == Metric::Recovery);
     let said = match (report.result, report.value) {
+        (ThresholdResult::NoData, _) if of_recovery => {
+            format!("{expr} has no data: the run ended before that could be told")
+        }
         (ThresholdResult::NoData, _) => format!("{expr} has no data"),
         (ThresholdResult::Skipped, _) => format!("{expr} is skipped: not enough good runs to compare with"),
         (ThresholdResult::Pass, Some(value)) => format!("{expr} holds: {}", human(value, unit)),
         (ThresholdResult::Pass, None) => format!("{expr} holds"),
         (ThresholdResult::Warn, Some(value)) => format!("{expr} is short of a pass: {}", human(value, unit)),
         (ThresholdResult::Warn, None) => format!("{expr} is short of a pass"),
-        (_, None) if threshold.aggregates().iter().any(|aggregate| aggregate.metric == Metric::Recovery) => {
-            format!("{expr} is breached: the target did not recover")
-        }
+        (_, None) if of_recovery => format!("{expr} is breached: the target did not recover"),
         (_, None) => format!("{expr} is breached: it grew from nothing"),
         (_, Some(value)) => {
             let limit = report.limit.unwrap_or_default();

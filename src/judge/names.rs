@@ -59,9 +59,9 @@ pub const METRICS: [&str; 25] = [
 pub const STREAM_FIGURES: [&str; 6] = ["ttft", "itl", "tpot", "tokens", "tokens_per_s", "stalls"];
 
 /// Built-in keys of selectors; any other name is a tag.
-pub const SELECTORS: [&str; 14] = [
+pub const SELECTORS: [&str; 13] = [
     "step", "status", "outcome", "reason", "timing", "level", "part", "phase", "user", "burst", "resource", "repeat",
-    "turn", "identity",
+    "turn",
 ];
 
 /// The candidate that was probably meant by `word`, if one is close.

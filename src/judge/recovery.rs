@@ -36,6 +36,8 @@ pub struct Recovery {
     within: Duration,
     /// From the end of the phase to the start of the stretch in which everything held.
     reached: Option<Duration>,
+    /// The run has come so far.
+    seen: Duration,
 }
 
 impl Recovery {
@@ -50,6 +52,7 @@ impl Recovery {
             hold: spec.hold.max(SHORTEST),
             within: spec.within,
             reached: None,
+            seen: Duration::ZERO,
         }
     }
 
@@ -74,6 +77,7 @@ impl Recovery {
 
     /// Takes in what was measured in the `length` before `at` (since the start of the run).
     pub fn push(&mut self, second: &RunData, length: Duration, at: Duration) {
+        self.seen = self.seen.max(at);
         if self.reached.is_some() {
             return;
         }
@@ -100,10 +104,16 @@ impl Recovery {
         self.reached.is_none() && self.after.as_ref().is_some_and(|after| at > deadline(after))
     }
 
-    /// For [`Findings::recovery_s`](crate::measure::data::Findings): infinite where it was not reached by the end of the
-    /// run; `None` where the phase did not end.
+    /// For [`Findings::recovery_s`](crate::measure::data::Findings): infinite where it was not reached in time; `None`
+    /// where the phase did not end, or the run ended before that could be told.
     pub fn finding(&self) -> Option<f64> {
-        self.after.as_ref().map(|_| self.reached.map_or(f64::INFINITY, |time| time.as_secs_f64()))
+        let (ended, _) = self.after.as_ref()?;
+        if let Some(reached) = self.reached {
+            return Some(reached.as_secs_f64());
+        }
+        // Seconds are no sharper than that.
+        let told = self.seen + SHORTEST >= *ended + self.within + self.hold;
+        told.then_some(f64::INFINITY)
     }
 }
 

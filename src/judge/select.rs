@@ -36,7 +36,7 @@ impl<'a> Choice<'a> {
             };
             let is = |value: &Name| match end {
                 Some(end) => **value == **end,
-                None => matches(&selector.value, value),
+                None => selector.value.takes(value),
             };
             value.is_some_and(is) != selector.negated
         })
@@ -113,20 +113,10 @@ pub(super) fn seconds(data: &RunData, aggregate: &Aggregate) -> f64 {
     own.map_or_else(|| data.window.as_secs_f64(), |(seconds, _)| seconds)
 }
 
-/// Whether a value matches, `!=` aside.
-fn matches(pattern: &Pattern, value: &str) -> bool {
-    match pattern {
-        Pattern::Is(word) => **word == *value,
-        Pattern::Class(class) => value.len() == 3 && value.parse().is_ok_and(|status: u16| status / 100 == *class),
-        Pattern::Matches(regex) => regex.is_match(value),
-        Pattern::Number(op, limit) => value.parse().is_ok_and(|value: f64| op.compares(value, *limit)),
-    }
-}
-
 /// Whether all selectors of one dimension accept a value.
 fn accepts(aggregate: &Aggregate, by: &Dimension, value: &str) -> bool {
     let of = aggregate.selectors.iter().filter(|selector| selector.by == *by);
-    of.into_iter().all(|selector| matches(&selector.value, value) != selector.negated)
+    of.into_iter().all(|selector| selector.value.takes(value) != selector.negated)
 }
 
 fn has(aggregate: &Aggregate, by: &Dimension) -> bool {

@@ -11,17 +11,51 @@ use crate::model::{
     expr::{Aggregate, Aggregation, Compare, Measure, Metric, Threshold},
     outcome::Outcome,
     run::{ThresholdReport, ThresholdResult, Verdict},
-    scenario::{Executor, Load},
+    scenario::{Executor, LimitSpec, Load},
 };
 
-/// Thresholds that hold without being written: shares of ok and (of a load) dropped requests until one names ok, rejected
-/// or failed or the overload is intended, and always that anything was ok, unless a threshold demands as much itself.
-pub fn implicit_thresholds(own: &[Threshold], probe: bool, overload: bool) -> Vec<Threshold> {
+/// What is expected of a scenario that says nothing of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Nature<'a> {
+    /// One iteration: it goes well.
+    Probe,
+    /// Nearly all goes well, and nearly all is sent.
+    Load,
+    /// Rejections are wanted: anything goes well.
+    Overload,
+    /// What is held is granted, what goes beyond is rejected, what was freed is granted again.
+    Limit(&'a LimitSpec),
+}
+
+impl Nature<'_> {
+    /// What must hold of the outcomes.
+    fn of_outcomes(self) -> Vec<&'static str> {
+        match self {
+            Self::Probe => vec!["rate(ok) == 100%"],
+            Self::Load => vec!["rate(ok) >= 99%"],
+            Self::Overload => Vec::new(),
+            Self::Limit(spec) => {
+                let parts = [
+                    (spec.hold, "rate(ok{part=hold}) == 100%"),
+                    (spec.over, "rate(rejected{part=over}) == 100%"),
+                    (spec.bystanders, "rate(ok{part=bystander}) == 100%"),
+                    (spec.free, "rate(ok{part=retry}) == 100%"),
+                ];
+                parts.into_iter().filter_map(|(count, expr)| (count > 0).then_some(expr)).collect()
+            }
+        }
+    }
+}
+
+/// Thresholds that hold without being written: shares of what became of requests (of a load, of dropped ones too) until
+/// one names ok, rejected or failed or the overload is intended, and always that anything was ok, unless a threshold
+/// demands as much itself.
+pub fn implicit_thresholds(own: &[Threshold], nature: Nature<'_>) -> Vec<Threshold> {
     let mut added = Vec::new();
-    if !overload && !own.iter().any(Threshold::names_outcome) {
-        added.push(default_threshold(if probe { "rate(ok) == 100%" } else { "rate(ok) >= 99%" }));
+    if !own.iter().any(Threshold::names_outcome) {
+        added.extend(nature.of_outcomes().into_iter().map(default_threshold));
         // Shares are of what was answered: a target that hangs answers little, and what it kept from being sent counts too.
-        if !probe && !own.iter().any(names_drops) {
+        if matches!(nature, Nature::Load) && !own.iter().any(names_drops) {
             added.push(default_threshold("rate(dropped) <= 1%"));
         }
     }
@@ -149,7 +183,7 @@ mod tests {
     fn only_a_demand_lifts_the_demand_that_anything_is_ok() {
         let check = |src: &str, lifted: bool| {
             let own = [parse_threshold(src).expect(src)];
-            let added = implicit_thresholds(&own, false, false);
+            let added = implicit_thresholds(&own, Nature::Load);
             assert_eq!(added.iter().all(|threshold| &*threshold.source != "count(ok) > 0"), lifted, "{src}");
         };
         for lax in ["count(ok) >= 0", "count(ok) != 5", "count(ok) == 0", "count(ok) < 5", "count(ok) >= 0.5"] {

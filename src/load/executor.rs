@@ -3,6 +3,7 @@
 mod burst;
 mod closed;
 mod crew;
+mod hands;
 mod levels;
 mod limit;
 mod open;
@@ -34,7 +35,7 @@ use super::{
 use crate::model::{clock, scenario::Executor};
 
 /// Runs the load of one group of users, planned from `begun` on, to its end. `grace` bounds what follows the planned
-/// duration. Is to be called within a `LocalSet`. Returns what the executor found, if it looks for something; fails only
+/// duration. Is to be called where local tasks can be spawned. Returns what the executor found, if it looks for something; fails only
 /// if the machine has no timer left.
 pub async fn execute(shared: &Rc<Shared>, begun: Instant, grace: Duration) -> io::Result<Option<Value>> {
     let crew = Crew::new(shared.clone(), begun, grace);

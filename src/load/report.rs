@@ -62,6 +62,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         duration_s: facts.ended.duration_since(facts.started).as_secs_f64(),
         verdict: Verdict::NoData,
         reasons: Vec::new(),
+        aborted: None,
         planned: data.planned(),
         sent: data.sent(),
         dropped: dropped(data),

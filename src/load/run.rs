@@ -47,7 +47,7 @@ use crate::{
     model::{
         Name,
         clock::{self, Clock, Now},
-        run::{HookCounts, RunSummary, Trigger},
+        run::{Aborted, HookCounts, RunSummary, Trigger},
         scenario::{Connections, Executor, Scenario},
         settings::{Policy, Redactor},
     },
@@ -149,7 +149,10 @@ pub fn spawn(request: RunRequest, events: mpsc::Sender<RunEvent>) -> io::Result<
     let (orders, inbox) = watch::channel(Order::Run);
     let run_id = request.run_id.clone();
     let thread = std::thread::Builder::new().name(format!("run-{}", request.scenario.name)).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING)
+            .build_local(tokio::runtime::LocalOptions::default());
         match runtime {
             Ok(runtime) => {
                 runtime.block_on(conduct(request, inbox, events));
@@ -223,8 +226,10 @@ struct Run {
     recovery: RefCell<Option<Recovery>>,
     /// When in the load the attempt began that the windows judge.
     attempt_began: Cell<f64>,
-    /// Another attempt follows one that fails: no breach ends the run yet.
-    may_retry: Cell<bool>,
+    /// A breach ends nothing: another attempt follows, or the load is over.
+    goes_on: Cell<bool>,
+    /// What ended the run early.
+    aborted: RefCell<Option<Aborted>>,
     last: Cell<Now>,
     load_started: Cell<Option<std::time::Instant>>,
     /// The measured window is open: from the start of the load to its last answer.
@@ -273,7 +278,8 @@ impl Run {
             windows: RefCell::new(windows(&request)),
             recovery: RefCell::new(recovery(&request)),
             attempt_began: Cell::new(0.0),
-            may_retry: Cell::new(false),
+            goes_on: Cell::new(false),
+            aborted: RefCell::default(),
             last,
             load_started: Cell::new(None),
             measuring: Cell::new(false),
@@ -375,13 +381,14 @@ impl Run {
             _ => 1,
         };
         for attempt in 1..=attempts {
-            self.may_retry.set(attempt < attempts);
+            self.goes_on.set(attempt < attempts);
             let readings = async {
                 if let Some(poller) = &mut *poller {
                     self.poll(poller).await;
                 }
             };
             Box::pin(beside(readings, self.repetitions(groups))).await?;
+            self.goes_on.set(true);
             self.flush();
             if attempt == attempts || self.stop.is_over() || all_ok(&self.current.borrow()) {
                 break;
@@ -442,8 +449,8 @@ impl Run {
             }
             let elapsed = (self.since_load() - self.attempt_began.get()).max(0.0);
             let abort = self.windows.borrow_mut().push(&data, Duration::from_secs_f64(elapsed));
-            if abort.is_some() && !self.may_retry.get() {
-                self.stop.drain(Cause::Abort);
+            if let Some(abort) = abort.filter(|_| !self.goes_on.get()) {
+                self.abort(&abort);
             }
         }
         let event = RunEvent::Second {

@@ -99,9 +99,9 @@ mod tests {
     fn a_list_keeps_its_newest_values() {
         let check = |each: usize, count: usize, left: usize| {
             let mut list: Vec<Value> = (0..count).map(|n| format!("{n:0each$}").into()).collect();
-            let last = list.last().cloned();
+            let newest = list.last().cloned();
             assert_eq!(trim(&mut list), left < count, "{count} of {each}");
-            assert_eq!((list.len(), list.last().cloned()), (left, last), "{count} of {each}");
+            assert_eq!((list.len(), list.last().cloned()), (left, newest), "{count} of {each}");
         };
         check(10, 256, 256);
         check(10, 300, 256);

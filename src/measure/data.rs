@@ -10,7 +10,7 @@ use super::{
 use crate::model::{
     Name,
     labels::Labels,
-    outcome::{CLIENT_ABORT, Classified, DropReason, Outcome, fail},
+    outcome::{CLIENT_ABORT, Classified, DropReason, OTHER_REASON, Outcome, fail},
     run::{HookCounts, IterationCounts, OutcomeCounts},
 };
 
@@ -167,7 +167,7 @@ impl Series {
         } else if is_built_in(reason) || self.named(outcome) < MAX_REASONS {
             self.reasons.insert(key, count);
         } else {
-            *self.reasons.entry((outcome, "other".into())).or_default() += count;
+            *self.reasons.entry((outcome, OTHER_REASON.into())).or_default() += count;
         }
     }
 
@@ -185,7 +185,7 @@ fn add_status(counts: &mut BTreeMap<u16, u64>, status: u16, count: u64) {
 
 /// Reasons that thresholds name without having seen them: whatever else a target answers, they have a count of their own.
 fn is_built_in(reason: &str) -> bool {
-    fail::ALL.contains(&reason) || [CLIENT_ABORT, "other"].contains(&reason)
+    fail::ALL.contains(&reason) || [CLIENT_ABORT, OTHER_REASON].contains(&reason)
 }
 
 fn add<const N: usize>(ours: &mut [u64; N], theirs: &[u64; N]) {

@@ -73,6 +73,15 @@ pub mod fail {
         [DNS, CONNECT, TLS, TIMEOUT, RESET, PROTOCOL, STATUS, EXPECT, CAPTURE, BODY_LIMIT, UNFINISHED];
 }
 
+/// The reasons of `rejected` that no status gives; `classify` may add names of its own.
+pub mod reject {
+    /// A gRPC service had no room.
+    pub const EXHAUSTED: &str = "resource_exhausted";
+}
+
+/// Where more different reasons of an outcome are counted than are kept apart.
+pub const OTHER_REASON: &str = "other";
+
 /// The reason of requests that a client of ours gave up: `interrupted`, as `network: {abort: …}` says.
 pub const CLIENT_ABORT: &str = "client_abort";
 

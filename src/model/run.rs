@@ -6,7 +6,7 @@ mod event;
 
 use std::collections::BTreeMap;
 
-pub use event::{EventReport, EventResult, UndoReport};
+pub use event::{EventReport, EventResult, HookCounts, UndoReport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -326,6 +326,17 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// A threshold with `abort_on_fail` ended the run before its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Aborted {
+    /// Its name.
+    pub threshold: String,
+    /// Its expression, as written.
+    pub expr: String,
+    /// Seconds after the start of the load.
+    pub at_s: f64,
+}
+
 /// How the generator itself fared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorReport {
@@ -391,6 +402,9 @@ pub struct RunSummary {
     pub verdict: Verdict,
     /// Why, in words; empty for a pass.
     pub reasons: Vec<String>,
+    /// What ended it early, if a threshold did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<Aborted>,
     /// Requests planned: sent + dropped.
     pub planned: u64,
     /// Requests sent: ok + rejected + failed + interrupted.
@@ -407,7 +421,7 @@ pub struct RunSummary {
     pub status: BTreeMap<String, u64>,
     /// Iterations by how they ended.
     pub iterations: IterationCounts,
-    /// Length of completed iterations, think time included.
+    /// Length of completed iterations, pauses between steps included.
     pub iteration_s: TimeStats,
     /// Requests that ended ok, per second of the measured window.
     pub throughput_per_s: f64,
@@ -476,13 +490,4 @@ pub struct RunSummary {
     pub version: String,
     /// Seed of everything random in the run.
     pub seed: u64,
-}
-
-/// Hook requests; they are in no rate and no count of the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookCounts {
-    /// Answered 2xx.
-    pub ok: u64,
-    /// Anything else.
-    pub failed: u64,
 }

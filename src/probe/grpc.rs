@@ -16,13 +16,10 @@ use crate::{
         stream::Meter,
     },
     model::{
-        outcome::{Outcome, fail},
+        outcome::{Outcome, fail, reject},
         scenario::Target,
     },
 };
-
-/// The rejection of gRPC itself: the service has no room.
-const EXHAUSTED: &str = "resource_exhausted";
 
 #[derive(Clone, PartialEq, Message)]
 struct HealthCheckRequest {
@@ -93,7 +90,7 @@ fn status(headers: &HeaderMap) -> Result<(), ProbeError> {
     let detail = format!("gRPC status {code} ({}) {message}", name(&code)).trim_end().to_owned();
     match code.as_str() {
         "0" => Ok(()),
-        "8" => Err(ProbeError { outcome: Outcome::Rejected, reason: EXHAUSTED, detail }),
+        "8" => Err(ProbeError { outcome: Outcome::Rejected, reason: reject::EXHAUSTED, detail }),
         _ => Err(failed(fail::STATUS, detail)),
     }
 }

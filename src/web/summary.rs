@@ -6,9 +6,15 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::model::{
-    run::{RunSummary, ThresholdReport, ThresholdResult, TimeStats, Verdict},
+    run::{GroupStats, RunSummary, ThresholdReport, ThresholdResult, TimeStats, Verdict},
     units::{Unit, human, human_seconds},
 };
+
+/// Rows of levels, bursts, tags and the like; the rest is counted.
+const MAX_GROUPS: usize = 40;
+
+/// The parts of a limit, in the order in which they happen.
+const PARTS: [&str; 5] = ["race", "hold", "over", "bystander", "retry"];
 
 /// The whole summary, ending in a newline. `colour` adds ANSI colours.
 pub fn text(run: &RunSummary, colour: bool) -> String {
@@ -24,6 +30,9 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
     let _ = write!(out, "{}", times(run));
     if run.steps.len() > 1 {
         let _ = write!(out, "{}", steps(run));
+    }
+    if !run.groups.is_empty() {
+        let _ = write!(out, "{}", groups(run));
     }
     if !run.stats.is_empty() {
         let _ = write!(out, "{}", stats(run));
@@ -149,18 +158,56 @@ fn times(run: &RunSummary) -> String {
     if table.row_count() == 0 { String::new() } else { show(&table) }
 }
 
+/// A row with what became of the requests of a step or group.
+fn row(name: &str, group: &GroupStats) -> Vec<String> {
+    let ok = group.latency_s.get("ok").copied().unwrap_or_default();
+    let outcomes = group.outcomes;
+    let counts = [group.sent, outcomes.ok, outcomes.rejected, outcomes.failed].map(|count| count.to_string());
+    let quantiles = [ok.p50, ok.p95].map(|time| if ok.count > 0 { human_seconds(time) } else { "-".to_owned() });
+    [vec![name.to_owned()], counts.to_vec(), quantiles.to_vec()].concat()
+}
+
+const HEAD: [&str; 6] = ["sent", "ok", "rejected", "failed", "p50 ok", "p95 ok"];
+
 fn steps(run: &RunSummary) -> String {
-    let mut table = table(&["step", "sent", "ok", "rejected", "failed", "p50 ok", "p95 ok"]);
+    let mut table = table(&[&["step"][..], &HEAD].concat());
     // In the order of the scenario.
     let order: Vec<&str> =
         run.plan["steps"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
     let mut named: Vec<_> = run.steps.iter().collect();
     named.sort_by_key(|(name, _)| order.iter().position(|step| step == name));
     for (name, step) in named {
-        let ok = step.latency_s.get("ok").copied().unwrap_or_default();
-        let counts = [step.sent, step.outcomes.ok, step.outcomes.rejected, step.outcomes.failed].map(|n| n.to_string());
-        let quantiles = [ok.p50, ok.p95].map(human_seconds);
-        table.add_row([vec![name.clone()], counts.to_vec(), quantiles.to_vec()].concat());
+        table.add_row(row(name, step));
+    }
+    show(&table)
+}
+
+/// By part, phase, level and tag, in the order in which things happen; of many, the first ones.
+fn groups(run: &RunSummary) -> String {
+    let mut table = table(&[&["part of the load"][..], &HEAD].concat());
+    let phases: Vec<&str> = run.plan["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|group| group["phase"].as_str().or_else(|| group["user"].as_str()))
+        .collect();
+    let place = |name: &str| {
+        let (dimension, value) = name.split_once('=').unwrap_or((name, ""));
+        let place = match dimension {
+            "part" => PARTS.iter().position(|part| *part == value),
+            "phase" | "user" => phases.iter().position(|phase| *phase == value),
+            _ => value.parse().ok(),
+        };
+        (dimension.to_owned(), place.unwrap_or(usize::MAX))
+    };
+    let mut named: Vec<_> = run.groups.iter().collect();
+    named.sort_by_key(|(name, _)| place(name));
+    for (name, group) in named.iter().take(MAX_GROUPS) {
+        table.add_row(row(name, group));
+    }
+    let more = named.len().saturating_sub(MAX_GROUPS);
+    if more > 0 {
+        table.add_row(vec![format!("and {more} more: `--json` has them")]);
     }
     show(&table)
 }
@@ -192,7 +239,12 @@ fn thresholds(run: &RunSummary, paint: &Paint) -> String {
             ThresholdResult::NoData => paint.with("33", "none"),
             ThresholdResult::Skipped => "skip".to_owned(),
         };
-        let note = if threshold.implicit { "  (by default)" } else { "" };
+        let ended = run.aborted.as_ref().filter(|aborted| aborted.threshold == threshold.name);
+        let note = match ended {
+            Some(aborted) => format!("  (ended the run after {})", human_seconds(aborted.at_s)),
+            None if threshold.implicit => "  (by default)".to_owned(),
+            None => String::new(),
+        };
         let _ = writeln!(out, "  {mark}  {:<width$}  {}{note}", threshold.expr, value(threshold));
     }
     out
@@ -200,4 +252,47 @@ fn thresholds(run: &RunSummary, paint: &Paint) -> String {
 
 fn value(threshold: &ThresholdReport) -> String {
     threshold.value.map_or_else(|| "no data".to_owned(), |value| human(value, Unit::named(&threshold.unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::run::{Aborted, OutcomeCounts},
+        telemetry::metrics::testing,
+    };
+
+    #[test]
+    fn parts_of_the_load_have_a_row_each_in_the_order_in_which_they_happen() {
+        let mut run = testing::summary(Verdict::Fail);
+        let of = |sent, rejected| GroupStats {
+            sent,
+            outcomes: OutcomeCounts { ok: sent - rejected, rejected, ..OutcomeCounts::default() },
+            ..GroupStats::default()
+        };
+        for (name, sent, rejected) in
+            [("part=hold", 10, 0), ("part=over", 2, 2), ("part=retry", 1, 0), ("level=10", 7, 0), ("level=9", 5, 0)]
+        {
+            run.groups.insert(name.to_owned(), of(sent, rejected));
+        }
+        run.aborted =
+            Some(Aborted { threshold: "rate_rejected".into(), expr: "rate(rejected) <= 5%".into(), at_s: 6.0 });
+        let shown = text(&run, false);
+        let table: Vec<&str> = shown
+            .lines()
+            .skip_while(|line| !line.contains("part of the load"))
+            .take_while(|line| !line.is_empty())
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @r"
+        part of the load  sent  ok  rejected  failed  p50 ok  p95 ok
+          level=9              5   5         0       0       -       -
+          level=10             7   7         0       0       -       -
+          part=hold           10  10         0       0       -       -
+          part=over            2   0         2       0       -       -
+          part=retry           1   1         0       0       -       -
+        ");
+        assert!(shown.contains("(ended the run after 6 s)"), "{shown}");
+        (0..50).for_each(|n| drop(run.groups.insert(format!("burst={n}"), of(1, 0))));
+        assert!(text(&run, false).contains("and 15 more: `--json` has them"));
+    }
 }

@@ -299,7 +299,7 @@ async fn check_tells_what_the_shipped_configuration_would_do() {
       valid if:  count(dropped{reason=generator}) == 0
 
     sustained  at 03:30 every day, UTC, constant-arrival-rate on api (http://localhost:8080)
-      3000 iterations, at most 3000 requests, 500 at once, 10/s, 5m00s and at most 1m00s of grace
+      3000 iterations, 3000 requests, at most 500 at once, 10/s, 5m00s and at most 1m00s of grace
       must hold: rate(rejected) <= 5%
       must hold: p95(latency) < 2s
       must hold: count(dropped) == 0

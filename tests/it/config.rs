@@ -349,6 +349,44 @@ fn a_wrong_override_is_reported_like_any_other_value() {
 }
 
 #[test]
+fn what_the_command_line_names_must_be_there() {
+    let (_dir, options) = good();
+    let shown = |overrides: Overrides, scenario: &str| {
+        config::load_with(&options, &overrides, Some(scenario)).expect_err("wrong").to_string(false)
+    };
+    let vars = vec![("modle".to_owned(), "mistral".to_owned()), ("x".to_owned(), "1".to_owned())];
+    insta::assert_snapshot!(shown(Overrides { vars, ..Overrides::default() }, "probe"), @r"
+    error: there is no variable `modle` under `vars`
+     --> --var modle
+      = help: did you mean `model`?
+
+    error: there is no variable `x` under `vars`
+     --> --var x
+      = help: variables known here: model
+
+    2 errors
+    ");
+    let rate = |rate: &str| Overrides { rate: Some(rate.to_owned()), ..Overrides::default() };
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("plimsoll.yaml");
+    let text = "version: 1\ndefaults: {owner: you}\ntargets: {api: {base_url: \"http://localhost:1\"}}\nscenarios:\n  \
+                ramp:\n    load: {executor: ramping-arrival-rate, stages: [{duration: 1m, target: 5/s}]}\n    \
+                steps: [{get: /}]\n";
+    fs::write(&path, text).expect("writable");
+    let report = config::load_with(&self::options(&path), &rate("5/s"), Some("ramp")).expect_err("its stages have it");
+    insta::assert_snapshot!(report.to_string(false), @r"
+    error: scenario `ramp` has the executor ramping-arrival-rate, which --rate does not apply to
+     --> --rate
+      = help: each of its stages has its own: `--set scenarios.ramp.load.stages[0].target=50/s`
+
+    1 error
+    ");
+    let set = vec![("defaults.owner".to_owned(), "me".to_owned())];
+    let loaded = config::load_with(&self::options(&path), &Overrides { set, ..Overrides::default() }, None);
+    assert_eq!(loaded.expect("loads").settings.scenarios[0].owner.as_deref(), Some("me"));
+}
+
+#[test]
 fn nothing_to_load_says_how_to_make_it() {
     // The tests run in the folder of the package, which has no configuration of that name; the host may have one.
     if Path::new("/etc/plimsoll/plimsoll.yaml").exists() {

@@ -324,5 +324,5 @@ async fn check_counts_the_rounds_of_a_loop() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Plimsoll::run(root, &["check", "--config", "config/examples/afirgen.yaml"]).await;
     let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(shown.contains("10 iterations, at most 80 requests, 10 at once"), "{shown}");
+    assert!(shown.contains("10 iterations, 80 requests, at most 10 at once"), "{shown}");
 }

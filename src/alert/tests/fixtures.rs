@@ -106,6 +106,7 @@ pub(super) fn passed(scenario: &str, start: i64) -> RunSummary {
         duration_s: 300.0,
         verdict: Verdict::Pass,
         reasons: Vec::new(),
+        aborted: None,
         planned: 3000,
         sent: 3000,
         dropped: BTreeMap::new(),

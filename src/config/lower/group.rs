@@ -272,7 +272,7 @@ impl Lower<'_> {
     }
 
     /// The variables that a step keeps, its named request's included.
-    fn keeps(&self, step: &raw::Step) -> Vec<String> {
+    pub(super) fn keeps(&self, step: &raw::Step) -> Vec<String> {
         let own = step.capture.iter().flat_map(|captures| &captures.0);
         let base = step.request.as_ref().and_then(|name| {
             self.files.iter().find_map(|file| file.raw.requests.as_ref()?.get(name)?.capture.as_ref())

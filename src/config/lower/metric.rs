@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{At, Lower, threshold::Measured};
+use super::{At, Lower, Scope, group::lengths, threshold::Measured, variables::Asked};
 use crate::{
     config::{expr, hints, raw},
     judge::{METRICS, STREAM_FIGURES},
@@ -81,6 +81,34 @@ impl Lower<'_> {
         }
     }
 
+    /// Whether the metrics look at what some answer of the scenario has. `known`: what every step may use.
+    pub(super) fn metric_variables(
+        &mut self,
+        at: &At,
+        metrics: &[CustomMetric],
+        groups: &[Arc<Group>],
+        known: &[String],
+    ) {
+        if groups.is_empty() {
+            return;
+        }
+        let steps = || groups.iter().flat_map(|group| group.on_start.iter().chain(group.steps()));
+        let captured = steps().flat_map(|step| &step.capture).map(|capture| capture.name.to_string());
+        let counted = steps().flat_map(|step| &step.repeat).map(|repeat| repeat.name.to_string());
+        let known: Vec<String> = known.iter().cloned().chain(captured).chain(counted).collect();
+        let streamed = steps().any(|step| step.stream.is_some());
+        for metric in metrics {
+            let at = at.key(&metric.name);
+            let (at, source, names) = match &metric.kind {
+                MetricKind::Rate(rate) => (at.key("rate"), &rate.source, rate.tree.variables()),
+                MetricKind::Trend { formula, .. } => (at.key("trend"), &formula.source, formula.tree.variables()),
+            };
+            let text = matches!(metric.kind, MetricKind::Rate(_));
+            let asked = Asked { scope: Scope::Run(&known), later: &[], streamed, text };
+            self.variables(&at, source, &names, asked);
+        }
+    }
+
     pub(super) fn recovery(
         &mut self,
         at: &At,
@@ -107,6 +135,12 @@ impl Lower<'_> {
             }
             Some(_) => {}
         }
+        let second = Duration::from_secs(1);
+        let hold = self.duration(&at.key("hold"), raw.hold.as_ref(), Duration::from_secs(10), Duration::ZERO);
+        let within = self.duration(&at.key("within"), Some(&raw.within), second, second);
+        if measured.dimensions.as_ref().is_some_and(|there| !there.contains_key("repeat")) {
+            self.time_to_recover(at, &raw.after, groups, (hold, within));
+        }
         let mut until = Vec::new();
         for (index, text) in raw.until.iter() {
             let at = at.key("until").item(index);
@@ -125,9 +159,22 @@ impl Lower<'_> {
         if raw.until.iter().next().is_none() {
             self.key_error(&at.key("until"), "when is it well again?", "write `until: [rate(rejected) == 0%]`");
         }
-        let second = Duration::from_secs(1);
-        let hold = self.duration(&at.key("hold"), raw.hold.as_ref(), Duration::from_secs(10), Duration::ZERO);
-        let within = self.duration(&at.key("within"), Some(&raw.within), second, second);
         Some(RecoverySpec { after: raw.after.as_str().into(), until, hold, within })
+    }
+
+    /// Whether what follows the phase is long enough to tell.
+    fn time_to_recover(&mut self, at: &At, after: &str, groups: &[Arc<Group>], (hold, within): (Duration, Duration)) {
+        let phase = |group: &Arc<Group>| group.labels.get("phase").is_some_and(|name| **name == *after);
+        let Some(place) = groups.iter().position(phase).filter(|place| place + 1 < groups.len()) else { return };
+        let following = lengths(&groups[place + 1..]);
+        let (total, needed) = (following.iter().sum::<Duration>(), within + hold);
+        // The length of what has none depends on the target.
+        if following.contains(&Duration::ZERO) || total >= needed {
+            return;
+        }
+        let shown = |time: Duration| units::human_seconds(time.as_secs_f64());
+        let message = format!("only {} follow the phase `{after}`: too short for `within` and `hold`", shown(total));
+        let help = format!("let {} follow, or write a shorter `within` or `hold`", shown(needed));
+        self.error(&at.key("within"), message, help);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     json_of,
     schedule::known_zone,
     target::Targets,
-    threshold::{Measured, Nature},
+    threshold::{Measured, nature},
 };
 use crate::{
     config::{
@@ -26,7 +26,7 @@ use crate::{
         Name,
         expr::Threshold,
         metric::CustomMetric,
-        scenario::{Constants, Group, Intent, RecoverySpec, Repeat, Scenario, Step, Target},
+        scenario::{Constants, Executor, Group, Intent, RecoverySpec, Repeat, Scenario, Step, Target},
         settings::{DaemonSettings, Policy},
     },
 };
@@ -134,25 +134,32 @@ impl Lower<'_> {
         let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
         let mut of_hooks = captures.clone();
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
-        let unknown = Measured {
+        let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
+        let before_the_load = Measured {
             target: target.as_deref(),
             steps: Vec::new(),
+            streamed: Vec::new(),
             certificate: false,
+            search: false,
+            recovery: false,
             dimensions: None,
-            custom: &[],
+            custom: &metrics,
         };
-        let sustain = self.sustain(at, raw, &unknown);
+        let placed = self.sustain(at, raw, &before_the_load);
+        let sustain: Vec<Threshold> = placed.iter().map(|(_, threshold)| threshold.clone()).collect();
         let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
         let (groups, arrangement) = self.groups(&common);
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
-        let state = self.state(at, raw);
-        let network = self.network(&at.key("network"), raw.network.as_ref(), target.as_deref(), &groups);
         let course = (&groups[..], arrangement, repeat);
-        let events = self.events(&at.key("events"), raw.events.as_deref(), &captures, course);
-        let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
-        let conditions = self.conditions(at, raw, target.as_deref(), &groups, repeat, &metrics);
+        let (network, events) = self.around(at, raw, target.as_deref(), &captures, course);
+        let measured = measures(raw, target.as_deref(), &groups, repeat, &metrics);
+        for (at, threshold) in &placed {
+            self.scenario_measures(at, threshold, &measured);
+        }
+        self.metric_variables(&at.key("metrics"), &metrics, &groups, &captures);
+        let conditions = self.conditions(at, raw, &groups, &measured);
         let target = target?;
         if groups.is_empty() {
             return None;
@@ -172,7 +179,7 @@ impl Lower<'_> {
             repeat,
             warmup,
             require: conditions.require,
-            state,
+            state: self.state(at, raw),
             network,
             events,
             before,
@@ -201,19 +208,11 @@ impl Lower<'_> {
         &mut self,
         at: &At,
         raw: &raw::Scenario,
-        target: Option<&Target>,
         groups: &[Arc<Group>],
-        repeat: Repeat,
-        custom: &[CustomMetric],
+        measured: &Measured<'_>,
     ) -> Conditions {
-        let overload = matches!(raw.intent, Some(raw::Intent::Overload));
-        let steps = groups.iter().flat_map(|group| group.steps()).map(|step| step.name.clone()).collect();
-        // Of groups that could not be read nothing is known.
-        let dimensions = (!groups.is_empty()).then(|| dimensions::of(groups, repeat));
-        let certificate = groups.iter().flat_map(|group| group.steps()).any(Step::shows_certificate);
-        let measured = Measured { target, steps, certificate, dimensions, custom };
-        let nature = Nature::of(groups, overload);
-        let mut thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, &measured);
+        let nature = nature(groups, matches!(raw.intent, Some(raw::Intent::Overload)));
+        let mut thresholds = self.thresholds(&at.key("thresholds"), raw.thresholds.as_ref(), nature, measured);
         if let Some(page) = &raw.runbook {
             self.page(&at.key("runbook"), page);
             for threshold in thresholds.iter_mut().filter(|threshold| threshold.runbook.is_none()) {
@@ -221,11 +220,11 @@ impl Lower<'_> {
             }
         }
         self.cleared(at, raw, &thresholds);
-        let recovery = self.recovery(&at.key("recovery"), raw.recovery.as_ref(), groups, &measured);
+        let recovery = self.recovery(&at.key("recovery"), raw.recovery.as_ref(), groups, measured);
         thresholds.extend(recovery.as_ref().map(expr::recovery_threshold));
         let load = groups.first().map(|group| &group.load);
-        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), load, &measured);
-        let require = self.require(&at.key("require"), raw.require.as_ref(), &measured);
+        let valid_if = self.valid_if(&at.key("valid_if"), raw.valid_if.as_ref(), load, measured);
+        let require = self.require(&at.key("require"), raw.require.as_ref(), measured);
         Conditions { thresholds, valid_if, require, recovery }
     }
 
@@ -250,7 +249,7 @@ impl Lower<'_> {
     }
 
     /// `sustain`, which belongs to the executor `search`.
-    fn sustain(&mut self, at: &At, raw: &raw::Scenario, measured: &Measured<'_>) -> Vec<Threshold> {
+    fn sustain(&mut self, at: &At, raw: &raw::Scenario, measured: &Measured<'_>) -> Vec<(At, Threshold)> {
         let search = raw.load.as_ref().is_some_and(|load| load.executor == raw::ExecutorWord::Search);
         let there = raw.sustain.is_some() || self.node(&at.key("sustain")).is_some();
         if search && !there {
@@ -261,7 +260,7 @@ impl Lower<'_> {
             let help = "write `load: {executor: search, start: 5/s}`, or `thresholds:`";
             self.key_error(&at.key("sustain"), "`sustain` belongs to the executor search", help);
         }
-        self.whole_run(&at.key("sustain"), raw.sustain.as_ref(), measured)
+        self.placed(&at.key("sustain"), raw.sustain.as_ref(), measured)
     }
 
     fn identifier_or_dash(&mut self, at: &At, label: &str) {
@@ -329,6 +328,28 @@ impl Lower<'_> {
             "data": feeds.values().map(|feed| &feed.rows).collect::<Vec<_>>(),
         });
         digest(&[all.to_string().as_bytes()])
+    }
+}
+
+/// What the conditions of a scenario may name.
+fn measures<'a>(
+    raw: &raw::Scenario,
+    target: Option<&'a Target>,
+    groups: &[Arc<Group>],
+    repeat: Repeat,
+    custom: &'a [CustomMetric],
+) -> Measured<'a> {
+    let steps = || groups.iter().flat_map(|group| group.steps());
+    Measured {
+        target,
+        steps: steps().map(|step| step.name.clone()).collect(),
+        streamed: steps().filter(|step| step.stream.is_some()).map(|step| step.name.clone()).collect(),
+        certificate: steps().any(Step::shows_certificate),
+        search: groups.iter().any(|group| matches!(group.load.executor, Executor::Search(_))),
+        recovery: raw.recovery.is_some(),
+        // Of groups that could not be read nothing is known.
+        dimensions: (!groups.is_empty()).then(|| dimensions::of(groups, repeat)),
+        custom,
     }
 }
 

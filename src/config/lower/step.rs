@@ -1,6 +1,7 @@
 //! Steps and named requests: one request each, with what is expected and kept of its answer. How an iteration goes through
 //! them is in `course`.
 
+mod capture;
 mod content;
 mod course;
 mod state;
@@ -10,12 +11,12 @@ use std::{sync::Arc, time::Duration};
 
 use http::Method;
 
-use super::{At, Lower, Scope, probe};
+use super::{At, Lower, Scope, probe, variables::Asked};
 use crate::{
     config::{check::short, hints, raw},
     model::{
         expr::Expect,
-        scenario::{Action, BodySpec, Capture, CaptureFrom, OkStatus, RequestSpec, Step},
+        scenario::{Action, BodySpec, Capture, OkStatus, RequestSpec, Step},
         template::{Escape, FUNCTIONS, JsonTemplate, Template},
     },
 };
@@ -108,7 +109,17 @@ impl Lower<'_> {
             .field("timeout", |step| step.timeout.as_ref())
             .filter(|_| !until)
             .map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::from_millis(1)));
-        let expect = self.expectations(&written);
+        let keeps = self.keeps(raw);
+        // What a loop captures is there in its next round.
+        let (rounds, later) = if repeat.is_some() { (keeps, Vec::new()) } else { (Vec::new(), keeps) };
+        let seen: Vec<String> = inner.iter().cloned().chain(rounds).collect();
+        let asked = Asked {
+            scope: if matches!(outer, Scope::Run(_)) { Scope::Run(&seen) } else { outer },
+            later: &later,
+            streamed: written.field("stream", |step| step.stream.as_ref()).is_some(),
+            text: true,
+        };
+        let expect = self.expectations(&written, asked);
         let mut capture: Vec<Capture> = Vec::new();
         for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
             for (name, raw) in &fields.0 {
@@ -127,14 +138,13 @@ impl Lower<'_> {
             self.name(&at.key("name"), name, "a request");
         }
         let name = name.unwrap_or(label);
-        let course = self.course(&written, outer, repeat);
-        let push = self.push(&written, scope, &capture);
+        let course = self.course(&written, outer, repeat, asked);
         let tags = self.tags(&written, scope, course.repeat.as_ref());
         Some(Step {
             timeout,
             expect,
+            push: self.push(&written, scope, &capture),
             capture,
-            push,
             on_rejected: course.on_rejected,
             on_failed: course.on_failed,
             ok,
@@ -180,11 +190,14 @@ impl Lower<'_> {
         Some((Action::Http(Box::new(request)), label))
     }
 
-    fn expectations(&mut self, written: &Written<'_>) -> Vec<Expect> {
+    fn expectations(&mut self, written: &Written<'_>, asked: Asked<'_>) -> Vec<Expect> {
         let mut expect = Vec::new();
         for (list, at) in written.both("expect", |step| step.expect.as_ref()) {
             for (index, text) in list.iter() {
-                expect.extend(self.expect(&at.item(index), &text.0));
+                let at = at.item(index);
+                let Some(condition) = self.expect(&at, &text.0) else { continue };
+                self.variables(&at, &text.0, &condition.tree.variables(), asked);
+                expect.push(condition);
             }
         }
         expect
@@ -367,68 +380,6 @@ impl Lower<'_> {
             let help = format!("choose another name, such as `{}_`", name.to_ascii_lowercase());
             self.key_error(at, format!("`{name}` is a word of templates: it can name no value"), help);
         }
-    }
-
-    fn capture(&mut self, at: &At, name: &str, raw: &raw::Capture) -> Option<Capture> {
-        self.own_name(at, name, "a capture");
-        let from = match (&raw.json, &raw.header, &raw.cookie, &raw.regex) {
-            (Some(json), None, None, None) => CaptureFrom::Json(self.json_path(&at.key("json"), json)?),
-            (None, Some(header), None, None) => CaptureFrom::Header(self.header_name(&at.key("header"), header)?),
-            (None, None, Some(cookie), None) => CaptureFrom::Cookie(cookie.as_str().into()),
-            (None, None, None, Some(regex)) => self.capture_regex(at, regex, raw.group)?,
-            _ => {
-                if !self.troubled(at) {
-                    self.key_error(
-                        at,
-                        "a capture says where its value is found",
-                        "write one of `json: $.id`, `header: x-id` or `regex: \"id=([0-9]+)\"`",
-                    );
-                }
-                return None;
-            }
-        };
-        if raw.group.is_some() && raw.regex.is_none() {
-            self.error(&at.key("group"), "`group` belongs to `regex`", "remove it");
-        }
-        let default = match self.node(&at.key("default")) {
-            Some(node) => Some(node.to_json()),
-            None => raw.default.clone(),
-        };
-        let required = raw.required.unwrap_or(default.is_none());
-        if required && default.is_some() {
-            self.error(
-                &at.key("required"),
-                "a capture with a default is never missing",
-                "remove `required` or `default`",
-            );
-        }
-        Some(Capture { name: name.into(), from, required, default })
-    }
-
-    fn capture_regex(&mut self, at: &At, text: &str, group: Option<u32>) -> Option<CaptureFrom> {
-        let regex = match regex::RegexBuilder::new(text).size_limit(1 << 20).build() {
-            Ok(regex) => regex,
-            Err(error) => {
-                let reason = error.to_string();
-                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                self.error(
-                    &at.key("regex"),
-                    format!("`{}` is not a regular expression: {reason}", short(text)),
-                    "the syntax is that of the Rust regex crate: no look-around, no back-references",
-                );
-                return None;
-            }
-        };
-        let most = regex.captures_len() - 1;
-        let group = group.map_or(most.min(1), |group| group as usize);
-        if group > most {
-            self.error(
-                &at.key("group"),
-                format!("the expression has {most} groups: there is no group {group}"),
-                "count the ( of the expression; 0 is the whole match",
-            );
-        }
-        Some(CaptureFrom::Regex { regex, group })
     }
 
     fn ok_status(&mut self, at: &At, list: &raw::StatusList) -> OkStatus {

@@ -5,15 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{At, Lower, dimensions::Dimensions};
 use crate::{
     config::{
-        expr::{self, GradePart},
+        expr::{self, GradePart, Nature},
         hints, raw,
         source::Span,
         tree::Value,
     },
-    judge::METRICS,
+    judge::{METRICS, STREAM_FIGURES},
     model::{
         Name,
-        expr::{Aggregation, Dimension, Measure, Metric, Pattern, Threshold},
+        expr::{Aggregation, Dimension, Measure, Metric, Threshold},
         metric::CustomMetric,
         outcome::Outcome,
         run::Severity,
@@ -35,15 +35,16 @@ impl Lower<'_> {
         &mut self,
         at: &At,
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
-        Nature { probe, overload }: Nature,
+        nature: Nature<'_>,
         measured: &Measured<'_>,
     ) -> Vec<Threshold> {
-        let mut thresholds = self.written(at, raw, measured);
-        if !overload && thresholds.iter().any(Threshold::names_outcome) && !thresholds.iter().any(limits_failures) {
+        let mut thresholds = without_places(self.written(at, raw, measured));
+        let plain = matches!(nature, Nature::Probe | Nature::Load);
+        if plain && thresholds.iter().any(Threshold::names_outcome) && !thresholds.iter().any(limits_failures) {
             let message = "nothing here limits failures: a threshold on `rejected` lifts the default on `ok`";
             self.warning(at, message, "add `rate(failed) < 1%`, or `rate(ok) >= 95%`");
         }
-        let implicit = expr::implicit_thresholds(&thresholds, probe, overload);
+        let implicit = expr::implicit_thresholds(&thresholds, nature);
         thresholds.extend(implicit);
         thresholds
     }
@@ -68,29 +69,35 @@ impl Lower<'_> {
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
         measured: &Measured<'_>,
     ) -> Vec<Threshold> {
-        let conditions = self.whole_run(at, raw, measured);
-        for (index, condition) in conditions.iter().enumerate() {
+        let conditions = self.placed(at, raw, measured);
+        for (at, condition) in &conditions {
             let stat = |metric: &Metric| matches!(metric, Metric::Stat(_));
             if condition.aggregates().iter().any(|aggregate| !stat(&aggregate.metric)) {
-                let at = if self.node(&at.index(index)).is_some() { at.index(index) } else { at.clone() };
                 let message = format!("`{}` asks for what only a load measures", condition.source);
-                self.error(
-                    &at,
-                    message,
-                    "before the load there are only the target's own figures: `last(queued) == 0`",
-                );
+                let help = "before the load there are only the target's own figures: `last(queued) == 0`";
+                self.error(at, message, help);
             }
         }
-        conditions
+        without_places(conditions)
     }
 
     /// Conditions that are judged once.
-    pub(super) fn whole_run(
+    fn whole_run(
         &mut self,
         at: &At,
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
         measured: &Measured<'_>,
     ) -> Vec<Threshold> {
+        without_places(self.placed(at, raw, measured))
+    }
+
+    /// Conditions that are judged once, and where each stands.
+    pub(super) fn placed(
+        &mut self,
+        at: &At,
+        raw: Option<&raw::OneOrMany<raw::Threshold>>,
+        measured: &Measured<'_>,
+    ) -> Vec<(At, Threshold)> {
         for (index, raw) in raw.iter().flat_map(|list| list.iter()) {
             self.of_the_whole_run(&at.item(index), raw);
         }
@@ -154,33 +161,33 @@ impl Lower<'_> {
         at: &At,
         raw: Option<&raw::OneOrMany<raw::Threshold>>,
         measured: &Measured<'_>,
-    ) -> Vec<Threshold> {
+    ) -> Vec<(At, Threshold)> {
         let mut names: HashMap<String, Option<Span>> = HashMap::new();
         let mut thresholds = Vec::new();
         for (index, raw) in raw.iter().flat_map(|list| list.iter()) {
             let at = at.item(index);
-            let Some(threshold) = self.threshold(&at, raw, measured) else { continue };
-            let place = match raw {
-                raw::Threshold::Short(_) => at,
+            let Some((place, threshold)) = self.threshold(&at, raw, measured) else { continue };
+            let name_at = match raw {
                 raw::Threshold::Long(long) if long.name.is_some() => at.key("name"),
-                raw::Threshold::Long(long) => at.key(if long.expr.is_some() { "expr" } else { "of" }),
+                _ => place.clone(),
             };
-            let span = self.span(&place);
+            let span = self.span(&name_at);
             if let Some(first) = names.get(&*threshold.name) {
                 let line = first.map_or(0, |first| self.sources.0[first.source].line(first.start).0);
                 let name = &threshold.name;
                 let help =
                     format!("line {line} has it already: give one of them a name, `- {{expr: …, name: {name}_2}}`");
-                self.error(&place, format!("two thresholds are called `{name}`"), help);
+                self.error(&name_at, format!("two thresholds are called `{name}`"), help);
                 continue;
             }
             names.insert(threshold.name.to_string(), span);
-            thresholds.push(threshold);
+            thresholds.push((place, threshold));
         }
         thresholds
     }
 
-    fn threshold(&mut self, at: &At, raw: &raw::Threshold, measured: &Measured<'_>) -> Option<Threshold> {
+    /// A threshold, and where its expression stands.
+    fn threshold(&mut self, at: &At, raw: &raw::Threshold, measured: &Measured<'_>) -> Option<(At, Threshold)> {
         let (mut threshold, place) = match raw {
             raw::Threshold::Short(text) => (self.condition(at, text)?, at.clone()),
             raw::Threshold::Long(long) => self.long(at, long)?,
@@ -189,7 +196,7 @@ impl Lower<'_> {
             self.options(at, long, &mut threshold);
         }
         self.names_exist(&place, &threshold, measured);
-        Some(threshold)
+        Some((place, threshold))
     }
 
     fn condition(&mut self, at: &At, text: &raw::ExprText) -> Option<Threshold> {
@@ -311,7 +318,6 @@ impl Lower<'_> {
 
     /// Whether the figures, steps and tags that a threshold names exist, and whether its units fit the figures'.
     pub(super) fn names_exist(&mut self, at: &At, threshold: &Threshold, measured: &Measured<'_>) {
-        let find = |name: &str| threshold.source.find(name).unwrap_or_default();
         // Without its target nothing is known of the figures: the target's own errors come first.
         if let Some(target) = measured.target {
             let figures: Vec<(Name, Unit)> =
@@ -348,36 +354,60 @@ impl Lower<'_> {
         if let Err(error) = expr::check_custom(threshold, measured.custom) {
             self.text_error(at, error.offset, error.message, error.help.unwrap_or_default());
         }
-        if let Some(dimensions) = &measured.dimensions {
-            self.selectors_exist(at, threshold, dimensions);
+        self.scenario_measures(at, threshold, measured);
+    }
+
+    /// Whether the loads and steps of the scenario measure what a threshold looks at, as far as they are known.
+    pub(super) fn scenario_measures(&mut self, at: &At, threshold: &Threshold, measured: &Measured<'_>) {
+        if measured.dimensions.is_none() {
+            return;
         }
-        let selectors = threshold.aggregates().into_iter().flat_map(|aggregate| &aggregate.selectors);
-        for selector in selectors.filter(|selector| selector.by == Dimension::Step) {
-            let Pattern::Is(name) = &selector.value else { continue };
-            if !measured.steps.is_empty() && !measured.steps.contains(name) {
-                let steps: Vec<&str> = measured.steps.iter().map(|name| &**name).collect();
-                let help = hints::did_you_mean(name, &steps, "steps");
-                self.text_error(at, find(name), format!("there is no step `{name}` in this scenario"), help);
-            }
+        self.selectors_exist(at, threshold, measured);
+        for aggregate in threshold.aggregates() {
+            let name = aggregate.metric.as_str();
+            let streams = |step: &Name| {
+                let mut of_steps = aggregate.selectors.iter().filter(|selector| selector.by == Dimension::Step);
+                of_steps.all(|selector| selector.value.takes(step) != selector.negated)
+            };
+            let (message, help) = match aggregate.metric {
+                Metric::SafeRate if !measured.search => {
+                    ("nothing is searched for here", "`safe_rate` is what the executor search finds")
+                }
+                Metric::Recovery if !measured.recovery => (
+                    "no recovery is watched here",
+                    "write `recovery: {after: PHASE, until: [rate(rejected) == 0%], within: 30s}`",
+                ),
+                _ if STREAM_FIGURES.contains(&name)
+                    && !measured.streamed.iter().any(streams)
+                    && measured.custom.iter().all(|metric| *metric.name != *name) =>
+                {
+                    (
+                        "no such answer is streamed",
+                        "write `stream: sse` or `stream: ndjson` in the step whose answer is",
+                    )
+                }
+                _ => continue,
+            };
+            let offset = threshold.source.find(name).unwrap_or_default();
+            self.text_error(at, offset, format!("`{name}` has no data: {message}"), help);
         }
     }
 }
 
-/// What decides which thresholds a scenario has without writing any.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Nature {
-    /// One iteration.
-    pub(super) probe: bool,
-    /// Rejections are wanted.
-    pub(super) overload: bool,
-}
-
-impl Nature {
-    /// A limit and a search go beyond what the target grants: rejections are wanted there.
-    pub(super) fn of(groups: &[Arc<Group>], overload: bool) -> Self {
-        let beyond = |group: &Arc<Group>| matches!(group.load.executor, Executor::Limit(_) | Executor::Search(_));
-        let probe = |group: &Arc<Group>| matches!(group.load.executor, Executor::Probe { .. });
-        Self { probe: groups.iter().all(probe), overload: overload || groups.iter().any(beyond) }
+/// What decides which thresholds a scenario has without writing any: a limit and a search go beyond what the target
+/// grants, so rejections are wanted there.
+pub(super) fn nature(groups: &[Arc<Group>], overload: bool) -> Nature<'_> {
+    let probe = |group: &Arc<Group>| matches!(group.load.executor, Executor::Probe { .. });
+    let beyond = groups.iter().find_map(|group| match &group.load.executor {
+        Executor::Limit(spec) => Some(Nature::Limit(spec)),
+        Executor::Search(_) => Some(Nature::Overload),
+        _ => None,
+    });
+    match beyond {
+        _ if overload => Nature::Overload,
+        Some(beyond) => beyond,
+        None if groups.iter().all(probe) => Nature::Probe,
+        None => Nature::Load,
     }
 }
 
@@ -387,12 +417,22 @@ pub(super) struct Measured<'a> {
     pub(super) target: Option<&'a Target>,
     /// Names of its requests.
     pub(super) steps: Vec<Name>,
+    /// Those of them whose answers are streamed.
+    pub(super) streamed: Vec<Name>,
     /// One of them asks for a certificate.
     pub(super) certificate: bool,
+    /// It looks for a load that is sustained.
+    pub(super) search: bool,
+    /// It watches whether the target recovers.
+    pub(super) recovery: bool,
     /// What else its series are told apart by; `None` where that is not known.
     pub(super) dimensions: Option<Dimensions>,
     /// Metrics of the user's own.
     pub(super) custom: &'a [CustomMetric],
+}
+
+fn without_places(placed: Vec<(At, Threshold)>) -> Vec<Threshold> {
+    placed.into_iter().map(|(_, threshold)| threshold).collect()
 }
 
 fn is_95(share: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Verdicts, the implicit thresholds, and when the generator is to be trusted.
 
 use super::*;
+use crate::{judge::Nature, model::scenario::LimitSpec};
 
 fn with(src: &str, result: ThresholdResult) -> (crate::model::expr::Threshold, ThresholdReport) {
     let threshold = parse_threshold(src).expect(src);
@@ -39,14 +40,28 @@ fn the_first_match_decides_the_verdict() {
     );
 }
 
+fn limit() -> LimitSpec {
+    LimitSpec {
+        hold: 10,
+        over: 1,
+        free: 1,
+        cycles: 1,
+        per_user: None,
+        bystanders: 0,
+        race: 0,
+        acquire: Vec::new(),
+        release: Vec::new(),
+    }
+}
+
 #[test]
 fn a_dead_target_fails_whatever_the_thresholds_are() {
     let mut dead = RunData::default();
     (0..5).for_each(|_| record(&mut dead, "a", None, (Outcome::Failed, "connect", 0), 1));
     for own in [&[][..], &["p95(latency) < 2s"], &["rate(rejected) <= 5%"], &["count(dropped) == 0"]] {
-        for (probe, overload) in [(true, false), (false, false), (false, true)] {
+        for nature in [Nature::Probe, Nature::Load, Nature::Overload, Nature::Limit(&limit())] {
             let mut all: Vec<_> = own.iter().map(|src| parse_threshold(src).expect(src)).collect();
-            all.extend(implicit_thresholds(&all, probe, overload));
+            all.extend(implicit_thresholds(&all, nature));
             let history = History::default();
             let evidence = Evidence { data: &dead, history: &history, windows: None, clock_steps: 0 };
             let judged: Vec<_> = all
@@ -56,34 +71,44 @@ fn a_dead_target_fails_whatever_the_thresholds_are() {
                     (one, report)
                 })
                 .collect();
-            assert_eq!(verdict(false, &judged, &["late".to_owned()], 5).0, Verdict::Fail, "{own:?} {probe} {overload}");
+            assert_eq!(verdict(false, &judged, &["late".to_owned()], 5).0, Verdict::Fail, "{own:?} {nature:?}");
         }
     }
 }
 
 #[test]
 fn implicit_thresholds_hold_until_an_outcome_is_named() {
-    let check = |own: &[&str], probe, overload, expected: &[&str]| {
+    let check = |own: &[&str], nature, expected: &[&str]| {
         let own: Vec<_> = own.iter().map(|src| parse_threshold(src).expect(src)).collect();
-        let added = implicit_thresholds(&own, probe, overload);
+        let added = implicit_thresholds(&own, nature);
         let sources: Vec<&str> = added.iter().map(|threshold| &*threshold.source).collect();
         assert_eq!(sources, expected, "{own:?}");
         assert!(added.iter().all(|threshold| threshold.implicit));
     };
-    check(&[], true, false, &["rate(ok) == 100%", "count(ok) > 0"]);
-    check(&[], false, false, &["rate(ok) >= 99%", "rate(dropped) <= 1%", "count(ok) > 0"]);
-    check(&["p95(latency) < 2s"], false, false, &["rate(ok) >= 99%", "rate(dropped) <= 1%", "count(ok) > 0"]);
-    check(&["count(dropped) == 0"], false, false, &["rate(ok) >= 99%", "count(ok) > 0"]);
-    check(&["rate(rejected) <= 5%"], false, false, &["count(ok) > 0"]);
-    check(&["count(failed) == 0"], true, false, &["count(ok) > 0"]);
-    check(&[], false, true, &["count(ok) > 0"]);
-    check(&["count(ok) == 10"], false, false, &[]);
-    check(&["count(ok{step=a}) == 10"], false, false, &["count(ok) > 0"]);
+    check(&[], Nature::Probe, &["rate(ok) == 100%", "count(ok) > 0"]);
+    check(&[], Nature::Load, &["rate(ok) >= 99%", "rate(dropped) <= 1%", "count(ok) > 0"]);
+    check(&["p95(latency) < 2s"], Nature::Load, &["rate(ok) >= 99%", "rate(dropped) <= 1%", "count(ok) > 0"]);
+    check(&["count(dropped) == 0"], Nature::Load, &["rate(ok) >= 99%", "count(ok) > 0"]);
+    check(&["rate(rejected) <= 5%"], Nature::Load, &["count(ok) > 0"]);
+    check(&["count(failed) == 0"], Nature::Probe, &["count(ok) > 0"]);
+    check(&[], Nature::Overload, &["count(ok) > 0"]);
+    let limit = limit();
+    let parts = ["rate(ok{part=hold}) == 100%", "rate(rejected{part=over}) == 100%", "rate(ok{part=retry}) == 100%"];
+    check(&[], Nature::Limit(&limit), &[&parts[..], &["count(ok) > 0"]].concat());
+    let beside = LimitSpec { over: 0, bystanders: 2, ..limit.clone() };
+    check(
+        &["p95(latency) < 2s"],
+        Nature::Limit(&beside),
+        &[parts[0], "rate(ok{part=bystander}) == 100%", parts[2], "count(ok) > 0"],
+    );
+    check(&["count(ok{part=hold}) == 10"], Nature::Limit(&limit), &["count(ok) > 0"]);
+    check(&["count(ok) == 10"], Nature::Load, &[]);
+    check(&["count(ok{step=a}) == 10"], Nature::Load, &["count(ok) > 0"]);
     let named = crate::model::expr::Threshold {
         name: "rate_ok".into(),
         ..parse_threshold("p95(latency) < 1s").expect("parses")
     };
-    assert_eq!(&*implicit_thresholds(&[named], true, false)[0].name, "implicit_rate_ok");
+    assert_eq!(&*implicit_thresholds(&[named], Nature::Probe)[0].name, "implicit_rate_ok");
 }
 
 #[test]

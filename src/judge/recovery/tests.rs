@@ -65,7 +65,9 @@ fn a_run_that_does_not_recover_fails() {
     assert!(lost.is_lost(Duration::from_secs(44)));
     let idle = recovered(&until, &[]);
     assert_eq!(Recovery::new(&spec(&until), Arc::default()).finding(), None);
-    assert_eq!(idle.finding(), Some(f64::INFINITY));
+    assert_eq!(idle.finding(), None, "the run ended too soon to tell");
+    let cut_short = recovered(&until, &[(100, 1); 31]);
+    assert_eq!(cut_short.finding(), None);
 
     let threshold = recovery_threshold(&spec(&until));
     let history = History::default();
@@ -78,7 +80,7 @@ fn a_run_that_does_not_recover_fails() {
     insta::assert_snapshot!(judged(Some(f64::INFINITY)), @"recovery <= 30s is breached: the target did not recover");
     insta::assert_snapshot!(judged(Some(12.0)), @"recovery <= 30s holds: 12 s");
     insta::assert_snapshot!(judged(Some(45.0)), @"recovery <= 30s is breached: 45 s");
-    insta::assert_snapshot!(judged(None), @"recovery <= 30s has no data");
+    insta::assert_snapshot!(judged(None), @"recovery <= 30s has no data: the run ended before that could be told");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) async fn bursts(crew: &Rc<Crew>, plan: Bursts) -> io::Result<()> {
         }
         let labels = Labels::one("burst", (index + 1).to_string());
         for _ in 0..plan.size {
-            arrive(crew, &slots, due, &labels);
+            arrive(crew, &slots, (due, clock::mono()), &labels);
         }
         if matches!(plan.gap, BurstGap::Pause(_)) {
             settle(crew).await;

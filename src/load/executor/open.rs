@@ -4,16 +4,20 @@ use std::{
     cell::RefCell,
     collections::BinaryHeap,
     io,
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use tokio::task::spawn_local;
 
-use super::crew::{Crew, cut_after, race};
+use super::{
+    crew::{Aboard, Crew, cut_after, race},
+    hands::Hands,
+};
 use crate::{
     load::{
-        pacer::wake,
+        pacer::Batches,
         plan::arrivals::Arrivals,
         recorder::Recorder,
         stop::Cause,
@@ -26,12 +30,12 @@ use crate::{
 const TOO_LATE: Duration = Duration::from_secs(1);
 
 /// The slots of an open load: the lowest free one takes the next arrival, so that connections stay few and warm.
-#[derive(Debug)]
 pub(super) struct Slots {
     free: RefCell<BinaryHeap<std::cmp::Reverse<u64>>>,
     kept: RefCell<Vec<Option<User>>>,
     iterations: RefCell<Vec<u64>>,
     max: u64,
+    hands: Hands<Arrival>,
 }
 
 impl Slots {
@@ -41,6 +45,7 @@ impl Slots {
             kept: RefCell::default(),
             iterations: RefCell::default(),
             max: u64::from(max),
+            hands: Hands::default(),
         })
     }
 
@@ -69,6 +74,7 @@ impl Slots {
 
 /// The users of the slots end: what each does after its last iteration, it does within the grace.
 pub(super) async fn leave(crew: &Rc<Crew>, slots: &Slots) {
+    slots.hands.dismiss();
     if crew.shared.group.on_stop.is_empty() {
         return;
     }
@@ -78,6 +84,24 @@ pub(super) async fn leave(crew: &Rc<Crew>, slots: &Slots) {
         spawn_local(async move { aboard.crew.shared.end(&Turn::of(vu, 0), &mut user).await });
     }
     race(cut_after(&crew.shared.stop, crew.grace), crew.all_landed()).await;
+}
+
+/// An arrival on its way to the task that does it.
+struct Arrival {
+    slot: Slot,
+    due: Instant,
+    labels: Labels,
+    aboard: Aboard,
+}
+
+impl Arrival {
+    async fn go(self) {
+        let Self { mut slot, due, labels, aboard } = self;
+        let crew = &aboard.crew;
+        let task = crew.task(&slot.user);
+        let turn = Turn { vu: slot.number, iteration: slot.iteration, task, labels };
+        crew.shared.iterate(&turn, due, &mut slot.user, Model::Open).await;
+    }
 }
 
 /// A slot that is taken; dropping it gives it back.
@@ -104,18 +128,23 @@ pub(super) async fn arrivals(crew: &Rc<Crew>, mut plan: Arrivals, length: Durati
     let shared = &crew.shared;
     let slots = Slots::new(shared.group.load.max_in_flight);
     let (begun, labels) = (crew.begun, Labels::default());
-    let per_second = plan.total() as f64 / length.as_secs_f64().max(f64::MIN_POSITIVE);
+    let mut batches = Batches::new(plan.total(), length);
+    // Asked for once: an arrival costs little more than a comparison here.
+    let mut over = pin!(shared.stop.wait_over());
     while let Some(offset) = plan.next() {
-        let due = begun + offset;
-        if clock::mono() < due {
+        let (due, wake) = (begun + offset, begun + batches.wake(offset));
+        let mut now = clock::mono();
+        if now < due {
             tokio::select! {
                 biased;
-                () = shared.stop.wait_over() => {}
-                waited = pacer.wait_until(begun + wake(offset, per_second)) => waited?,
+                () = &mut over => {}
+                waited = pacer.wait_until(wake) => waited?,
             }
+            now = clock::mono();
         } else if plan.left() % 64 == 63 {
             // Late: let the users have their turn before the next batch.
             tokio::task::yield_now().await;
+            now = clock::mono();
         }
         if shared.stop.is_over() {
             if shared.stop.cause() == Some(Cause::Timeout) {
@@ -123,7 +152,7 @@ pub(super) async fn arrivals(crew: &Rc<Crew>, mut plan: Arrivals, length: Durati
             }
             break;
         }
-        arrive(crew, &slots, due, &labels);
+        arrive(crew, &slots, (due, now), &labels);
     }
     let end = begun + length;
     let over = async {
@@ -151,24 +180,21 @@ fn late(now: Instant, due: Instant, recorder: &Recorder) -> bool {
     lag > TOO_LATE
 }
 
-/// One arrival that is due: it takes a slot, or is dropped.
-pub(super) fn arrive(crew: &Rc<Crew>, slots: &Rc<Slots>, due: Instant, labels: &Labels) {
+/// One arrival that is due, noticed `now`: it takes a slot, or is dropped.
+pub(super) fn arrive(crew: &Rc<Crew>, slots: &Rc<Slots>, (due, now): (Instant, Instant), labels: &Labels) {
     let recorder = &crew.shared.recorder;
-    if late(clock::mono(), due, recorder) {
+    if late(now, due, recorder) {
         return;
     }
-    let Some(mut slot) = Slots::take(slots) else {
+    let Some(slot) = Slots::take(slots) else {
         recorder.drop_one(DropReason::MaxInFlight, due);
         return;
     };
-    let aboard = Crew::board(crew);
-    let labels = labels.clone();
-    spawn_local(async move {
-        let crew = &aboard.crew;
-        let task = crew.task(&slot.user);
-        let turn = Turn { vu: slot.number, iteration: slot.iteration, task, labels };
-        crew.shared.iterate(&turn, due, &mut slot.user, Model::Open).await;
-    });
+    let arrival = Arrival { slot, due, labels: labels.clone(), aboard: Crew::board(crew) };
+    if let Err(first) = slots.hands.give(arrival) {
+        let slots = slots.clone();
+        spawn_local(async move { slots.hands.work(first, Arrival::go).await });
+    }
 }
 
 #[cfg(test)]

@@ -462,6 +462,8 @@ async fn a_delay_is_part_of_the_latency() {
     assert!((0.205..0.25).contains(&latency.min) && (0.37..0.42).contains(&latency.max), "{latency:?}");
 }
 
+const SAID: Reply = (200, &[], r#"{"reply": {"role": "assistant"}}"#);
+
 const TURNS: &str = r#"
     steps:
       - name: turn
@@ -482,7 +484,6 @@ async fn a_conversation_grows_with_what_was_said() {
             (expected.iter().map(|l| format!("POST {l}")).collect(), told_of)
         );
     };
-    const SAID: Reply = (200, &[], r#"{"reply": {"role": "assistant"}}"#);
     let anew = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
     check("", |_, _| SAID, &anew, "ok=6").await;
     let on = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/6/word-1-1", "/8/word-1-1", "/10/word-1-1"];

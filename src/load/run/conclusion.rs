@@ -2,6 +2,7 @@
 
 use super::Run;
 use crate::{
+    judge::Abort,
     load::{
         judging::{self, Conclusion},
         report::{self, Facts},
@@ -9,8 +10,9 @@ use crate::{
     },
     model::{
         clock::Now,
-        run::{GeneratorReport, RunSummary},
+        run::{Aborted, GeneratorReport, RunSummary},
         scenario::Intent,
+        units,
     },
 };
 
@@ -36,6 +38,20 @@ impl Run {
         let users = if count == 1 { "user" } else { "users" };
         (self.request.scenario.intent != Intent::Overload)
             .then(|| format!("{count} {users} did not come past `on_start`: {why}"))
+    }
+
+    /// Ends the run; what ends it first is what is told.
+    pub(super) fn abort(&self, abort: &Abort) {
+        if !self.stop.is_over() {
+            let thresholds = &self.request.scenario.thresholds;
+            let found = thresholds.iter().find(|threshold| threshold.name == abort.threshold);
+            self.aborted.replace(Some(Aborted {
+                threshold: abort.threshold.to_string(),
+                expr: found.map(|threshold| threshold.source.to_string()).unwrap_or_default(),
+                at_s: self.since_load(),
+            }));
+        }
+        self.stop.drain(Cause::Abort);
     }
 
     pub(super) fn summary(&self, started: Now, ended: Now, cpu_before: f64, trouble: Option<String>) -> RunSummary {
@@ -86,6 +102,11 @@ impl Run {
                 .or_else(|| self.event_trouble()),
         };
         judging::conclude(&mut summary, &conclusion);
+        summary.aborted.clone_from(&self.aborted.borrow());
+        if let Some(aborted) = &summary.aborted {
+            let at = units::human_seconds(aborted.at_s);
+            summary.reasons.push(format!("ended early, {at} into its load: {} has `abort_on_fail`", aborted.expr));
+        }
         if let Some((count, why)) = self.recorder.lost_users() {
             let users = if count == 1 { "user" } else { "users" };
             summary.hints.push(format!("{count} {users} ended before the first iteration: `on_start`: {why}"));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinError, JoinHandle, spawn_local};
 
 use super::Run;
 use crate::{
@@ -60,13 +60,12 @@ impl Window {
     }
 }
 
+/// What an executor found, or why it could not go on.
+type Ended = io::Result<Option<Value>>;
+
 impl Run {
     /// The whole load, as often as it is repeated.
     pub(super) async fn repetitions(&self, groups: &[Rc<Shared>]) -> io::Result<()> {
-        LocalSet::new().run_until(self.repeated(groups)).await
-    }
-
-    async fn repeated(&self, groups: &[Rc<Shared>]) -> io::Result<()> {
         let repeat = self.request.scenario.repeat;
         let times = repeat.times.max(1);
         // A load that is all there is ends with the run's own stop.
@@ -113,8 +112,7 @@ impl Run {
                 self.current.borrow_mut().findings.safe_rate = line;
                 self.findings.borrow_mut().search = Some(found);
             } else {
-                let grace = plan::group_grace(&self.request.scenario, &shared.group);
-                self.found(executor::execute(shared, begun, grace).await?);
+                self.ended(self.execute(shared, begun).await)?;
             }
             self.phase_ended(&shared.group.labels);
         }
@@ -130,22 +128,28 @@ impl Run {
         }
         let begun = clock::mono();
         self.open_window(parts.iter().map(|shared| &*shared.group), begun);
-        let tasks: Vec<_> = parts
-            .iter()
-            .map(|shared| {
-                let (shared, grace) = (shared.clone(), plan::group_grace(&self.request.scenario, &shared.group));
-                spawn_local(async move { executor::execute(&shared, begun, grace).await })
-            })
-            .collect();
-        let mut ended = Ok(());
+        let tasks: Vec<_> = parts.iter().map(|shared| self.execute(shared, begun)).collect();
+        let mut all = Ok(());
         for task in tasks {
-            match task.await {
-                Ok(Ok(found)) => self.found(found),
-                Ok(Err(error)) => ended = Err(error),
-                Err(_panicked) => self.recorder.crash(),
+            if let Err(error) = self.ended(task.await) {
+                all = Err(error);
             }
         }
-        ended
+        all
+    }
+
+    /// Begins the load of one group in a task of its own, so that what it waits for wakes nobody else.
+    fn execute(&self, shared: &Rc<Shared>, begun: Instant) -> JoinHandle<Ended> {
+        let (shared, grace) = (shared.clone(), plan::group_grace(&self.request.scenario, &shared.group));
+        spawn_local(async move { executor::execute(&shared, begun, grace).await })
+    }
+
+    fn ended(&self, ended: Result<Ended, JoinError>) -> io::Result<()> {
+        match ended {
+            Ok(found) => self.found(found?),
+            Err(_panicked) => self.recorder.crash(),
+        }
+        Ok(())
     }
 
     /// Everything that was answered in a phase is known before it is said to be over.

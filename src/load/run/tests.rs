@@ -18,6 +18,7 @@ use crate::{
     },
     model::{
         clock::{self, Clock, SystemClock},
+        expr::Threshold,
         labels::Labels,
         run::{RunSummary, Trigger},
         scenario::{
@@ -107,7 +108,7 @@ fn sent(run: &RunSummary) -> Vec<(&str, u64)> {
     run.groups.iter().map(|(name, group)| (name.as_str(), group.sent)).collect()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn phases_follow_each_other() {
     let run = quietly(
         |scenario| {
@@ -128,7 +129,7 @@ async fn phases_follow_each_other() {
     assert_eq!((run.planned, run.outcomes.ok), (run.sent, run.sent));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn kinds_of_users_go_side_by_side() {
     let run = quietly(
         |scenario| {
@@ -142,7 +143,7 @@ async fn kinds_of_users_go_side_by_side() {
     assert!((60.0..62.0).contains(&run.duration_s), "{}", run.duration_s);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn all_of_it_is_repeated() {
     let run = quietly(
         |scenario| {
@@ -163,27 +164,13 @@ async fn all_of_it_is_repeated() {
     assert!((45.0..46.0).contains(&run.duration_s), "{}", run.duration_s);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn what_is_outside_of_the_window_is_in_the_ledger_but_not_judged() {
-    let check = async |change: &dyn Fn(&mut Scenario), all, judged, window| {
-        let seen = Rc::new(Cell::new((0, Duration::ZERO)));
-        let note = seen.clone();
-        let run = run(
-            |scenario| change(scenario),
-            answers_after(100),
-            async |run: &Run| {
-                loop {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    let judged = run.current.borrow();
-                    note.set((judged.sent(), judged.window));
-                }
-            },
-        )
-        .await;
-        assert_eq!(run.sent, all);
-        let (sent, length) = seen.get();
-        assert_eq!(sent, judged);
-        assert!(length.abs_diff(window) <= s(1), "{length:?}");
+    let check = async |change: &dyn Fn(&mut Scenario), all, judged, window: f64| {
+        let run = quietly(change, answers_after(100)).await;
+        let measured = run.measured.expect("a window");
+        assert_eq!((run.sent, measured.sent), (all, judged));
+        assert!((measured.window_s - window).abs() <= 1.0, "{}", measured.window_s);
     };
     check(
         &|scenario| {
@@ -192,12 +179,12 @@ async fn what_is_outside_of_the_window_is_in_the_ledger_but_not_judged() {
         },
         600,
         400,
-        s(40),
+        40.0,
     )
     .await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_was() {
     let phases = |scenario: &mut Scenario| {
         scenario.groups = vec![labelled("phase", "a", rate(10.0, 30)), labelled("phase", "b", rate(10.0, 30))];
@@ -217,6 +204,30 @@ async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_w
     check(Cause::Person, 5_050, 51).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_threshold_that_ends_the_run_is_told_with_its_time() {
+    let check = async |fails_after: u64, expected: Option<&str>| {
+        let begun = clock::mono();
+        let fake = Fake::new(move |_| {
+            let at = clock::mono().saturating_duration_since(begun).as_secs();
+            answer(10, if at >= fails_after { 500 } else { 200 })
+        });
+        let change = |scenario: &mut Scenario| {
+            scenario.groups = vec![Arc::new(group(rate(10.0, 30)))];
+            let threshold = crate::judge::parse_threshold("count(failed) == 0").expect("a threshold");
+            scenario.thresholds = vec![Threshold { abort_on_fail: true, ..threshold }];
+        };
+        let run = quietly(change, fake).await;
+        assert_eq!(run.reasons.get(1).map(String::as_str), expected, "{:?}", run.reasons);
+        assert_eq!(run.aborted.is_some(), expected.is_some());
+        run
+    };
+    let told = "ended early, 6 s into its load: count(failed) == 0 has `abort_on_fail`";
+    assert!(check(5, Some(told)).await.planned < 80);
+    // Nothing is left to be ended.
+    assert_eq!(check(30, None).await.planned, 300);
+}
+
 fn search(sustain: &[&str]) -> Executor {
     Executor::Search(Box::new(SearchSpec {
         variable: SearchVariable::Rate,
@@ -232,7 +243,7 @@ fn search(sustain: &[&str]) -> Executor {
     }))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_breaking_point_is_found() {
     // Up to a hundred a second are answered in 10 ms, all above that are rejected.
     let state = Rc::new(RefCell::new((clock::mono(), 0.0f64)));
@@ -253,7 +264,7 @@ async fn the_breaking_point_is_found() {
     assert!(found["broke"]["why"].as_str().is_some_and(|why| why.contains("rate(ok)")), "{found:#}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_search_that_is_stopped_has_found_nothing() {
     let change = |scenario: &mut Scenario| scenario.groups = vec![Arc::new(group(search(&[])))];
     let run = run(change, answers_after(10), async |run: &Run| {
@@ -265,7 +276,7 @@ async fn a_search_that_is_stopped_has_found_nothing() {
     assert_eq!((&found["line"], &found["end"]), (&serde_json::Value::Null, &"stopped".into()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_limit_says_what_it_held() {
     let limit = LimitSpec {
         hold: 3,
@@ -284,7 +295,7 @@ async fn a_limit_says_what_it_held() {
     assert_eq!(run.planned, 10);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_recovery_after_a_phase_is_timed() {
     // Slow while it is overloaded and for 20 s more.
     let begun = clock::mono();

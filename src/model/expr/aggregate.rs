@@ -76,7 +76,7 @@ pub enum Metric {
     Outcome(Outcome),
     /// Completed iterations, unless an outcome is selected.
     Iterations,
-    /// Length of completed iterations, think time included.
+    /// Length of completed iterations, pauses between steps included.
     Iteration,
     /// Intended instant to the first token of a streamed answer.
     Ttft,
@@ -144,7 +144,7 @@ impl Metric {
 }
 
 /// The dimensions within a run that loads bring along.
-pub const GROUPS: [&str; 9] = ["level", "part", "phase", "user", "burst", "resource", "repeat", "turn", "identity"];
+pub const GROUPS: [&str; 8] = ["level", "part", "phase", "user", "burst", "resource", "repeat", "turn"];
 
 /// `key=value` between braces.
 #[derive(Debug, Clone)]
@@ -199,4 +199,16 @@ pub enum Pattern {
     Matches(regex::Regex),
     /// The value is a number that compares so: `turn>1`.
     Number(Compare, f64),
+}
+
+impl Pattern {
+    /// Whether it means this value, `!=` aside; what `first` and `last` stand for is not known here.
+    pub fn takes(&self, value: &str) -> bool {
+        match self {
+            Self::Is(word) => **word == *value,
+            Self::Class(class) => value.len() == 3 && value.parse().is_ok_and(|status: u16| status / 100 == *class),
+            Self::Matches(regex) => regex.is_match(value),
+            Self::Number(op, limit) => value.parse().is_ok_and(|value: f64| op.compares(value, *limit)),
+        }
+    }
 }

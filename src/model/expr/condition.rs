@@ -1,5 +1,7 @@
 //! Conditions on one response.
 
+use std::collections::BTreeSet;
+
 use ::http::HeaderName;
 use regex::bytes::Regex;
 use serde_json_path::JsonPath;
@@ -109,6 +111,26 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// The variables in it, those included that it only asks the presence of.
+    pub fn variables(&self) -> BTreeSet<&Name> {
+        match self {
+            Self::And(all) | Self::Or(all) => all.iter().flat_map(Self::variables).collect(),
+            Self::Not(inner) => inner.variables(),
+            Self::All { each, .. } => each.variables(),
+            Self::Exists(operand) => variables([operand]),
+            Self::Compare { .. } | Self::In { .. } | Self::Contains { .. } | Self::Matches { .. } => {
+                variables(self.operands())
+            }
+        }
+    }
+}
+
+fn variables<'a>(operands: impl IntoIterator<Item = &'a Operand>) -> BTreeSet<&'a Name> {
+    let name = |operand: &'a Operand| if let Operand::Variable(name) = operand { Some(name) } else { None };
+    operands.into_iter().filter_map(name).collect()
+}
+
 /// Something with a value in an `expect`.
 #[derive(Debug, Clone)]
 pub enum Operand {
@@ -165,5 +187,10 @@ impl Term {
             Self::Of(operand) => vec![operand],
             Self::Math(left, _, right) => [left.operands(), right.operands()].concat(),
         }
+    }
+
+    /// The variables in it.
+    pub fn variables(&self) -> BTreeSet<&Name> {
+        variables(self.operands())
     }
 }

@@ -106,6 +106,7 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
         duration_s: 300.306,
         verdict,
         reasons: vec!["rate_rejected is above its limit".into()],
+        aborted: None,
         planned: data.planned(),
         sent: data.sent(),
         dropped: [("max_in_flight".into(), 1)].into(),

@@ -86,4 +86,15 @@ async fn a_limit_is_tried_and_all_is_released() {
     assert_eq!(done.run.limit.as_ref().map(|found| &found["not_released"]), Some(&json!(0)));
     assert_eq!((done.run.hooks.ok, done.run.hooks.failed), (22, 0));
     assert!(done.run.reasons.is_empty(), "{:?}", done.run.reasons);
+
+    // Without a word about it, what is held is granted, what goes beyond is rejected, and what was freed is granted again.
+    let silent: Vec<&str> =
+        scenario.lines().filter(|line| !line.contains("intent") && !line.contains("thresholds")).collect();
+    let reasons = async |pool: u32| {
+        target.patch(&json!({"pool_limit": pool})).expect("a known knob");
+        run(&settings(&target.url(), "", &silent.join("\n"))).await.run.reasons
+    };
+    assert_eq!(reasons(10).await, Vec::<String>::new());
+    assert_eq!(reasons(11).await, ["rate(rejected{part=over}) == 100% is breached: 0 %"]);
+    assert_eq!(reasons(9).await[0], "rate(ok{part=hold}) == 100% is breached: 90 %");
 }

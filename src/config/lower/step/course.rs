@@ -1,12 +1,12 @@
 //! How an iteration goes through a step: whether, how often, until when, and what follows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use super::Written;
 use crate::{
     config::{
         check::short,
-        lower::{At, Lower, Scope},
+        lower::{At, Lower, Scope, variables::Asked},
         raw,
     },
     model::{
@@ -32,13 +32,20 @@ pub(super) struct Course {
 }
 
 impl Lower<'_> {
-    pub(super) fn course(&mut self, written: &Written<'_>, scope: Scope<'_>, repeat: Option<Loop>) -> Course {
+    /// `asked`: of an answer.
+    pub(super) fn course(
+        &mut self,
+        written: &Written<'_>,
+        scope: Scope<'_>,
+        repeat: Option<Loop>,
+        asked: Asked<'_>,
+    ) -> Course {
         let when = written.field("when", |step| step.when.as_ref());
         let when = when.and_then(|(text, at)| self.condition_on_variables(&at, &text.0, scope));
         let (on_rejected, on_failed) = self.reactions(written);
         let think = written.field("think", |step| step.think.as_ref());
         let think = think.and_then(|(think, at)| self.pause(&at, think));
-        Course { when, repeat, until: self.until(written), on_rejected, on_failed, think }
+        Course { when, repeat, until: self.until(written, asked), on_rejected, on_failed, think }
     }
 
     /// A condition that is asked before there is an answer.
@@ -55,13 +62,7 @@ impl Lower<'_> {
             self.error(at, "`when` sees variables only, no answer", help);
             return None;
         }
-        let names: BTreeSet<&Name> = operands
-            .into_iter()
-            .filter_map(|operand| if let Operand::Variable(name) = operand { Some(name) } else { None })
-            .collect();
-        for name in names {
-            self.variable(at, text, name, scope);
-        }
+        self.variables(at, text, &expect.tree.variables(), Asked { scope, later: &[], streamed: false, text: true });
         Some(expect)
     }
 
@@ -103,7 +104,7 @@ impl Lower<'_> {
         Some(Loop { over, name: name.into() })
     }
 
-    fn until(&mut self, written: &Written<'_>) -> Option<Until> {
+    fn until(&mut self, written: &Written<'_>, asked: Asked<'_>) -> Option<Until> {
         let every = written.field("every", |step| step.every.as_ref());
         let Some((text, at)) = written.field("until", |step| step.until.as_ref()) else {
             if let Some((_, at)) = every {
@@ -116,6 +117,7 @@ impl Lower<'_> {
             return None;
         };
         let condition = self.expect(&at, &text.0)?;
+        self.variables(&at, &text.0, &condition.tree.variables(), asked);
         let second = Duration::from_secs(1);
         let (every, every_at) = every.map_or((None, at.clone()), |(text, at)| (Some(text), at));
         let every = self.duration(&every_at, every, second, Duration::from_millis(10));
