@@ -367,7 +367,8 @@ async fn execute(bench: &Bench) -> RunData {
 
 /// Takes rows `a`, `b`, `c`, and has a feed that it does not use.
 fn fed(load: &str, on_end: FeedEnd) -> Bench {
-    let text = format!("    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
+    let data = "    data: {q: {values: [{id: a}]}}";
+    let text = format!("{data}\n    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
     let mut scenario = scenario_of(&text).0;
     let rows = |ids: &[&str]| ids.iter().map(|id| serde_json::json!({"id": id})).collect();
     let feed = |rows, on_end| Arc::new(Feed { rows, order: FeedOrder::Sequence, on_end });
