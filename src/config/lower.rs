@@ -127,6 +127,8 @@ struct Lower<'a> {
     elsewhere: Vec<String>,
     /// A `stream` could not be read: which answers are streamed is not known.
     stream_unread: bool,
+    /// The lists of the scenario's `state`, where steps may grow them.
+    lists: Vec<String>,
     /// Fields of the scenario's data; `None` where it could not be read.
     fields: BTreeMap<String, Option<BTreeSet<String>>>,
 }
@@ -169,6 +171,7 @@ pub(crate) fn lower(
         known,
         elsewhere: Vec::new(),
         stream_unread: false,
+        lists: Vec::new(),
         fields: BTreeMap::new(),
     };
     lower.constants();

@@ -8,7 +8,7 @@ mod generator;
 
 use std::collections::BTreeMap;
 
-pub use event::{EventReport, EventResult, UndoReport};
+pub use event::{EventReport, EventResult, HookCounts, UndoReport};
 pub use generator::{Environment, GeneratorReport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -463,13 +463,4 @@ pub struct RunSummary {
     pub version: String,
     /// Seed of everything random in the run.
     pub seed: u64,
-}
-
-/// Hook requests; they are in no rate and no count of the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookCounts {
-    /// Answered 2xx.
-    pub ok: u64,
-    /// Anything else.
-    pub failed: u64,
 }

@@ -145,9 +145,8 @@ impl<'a> Lower<'a> {
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
-        let network = self.network(&at.key("network"), raw.network.as_ref(), target.as_deref(), &groups);
         let course = (&groups[..], arrangement, repeat);
-        let events = self.events(&at.key("events"), raw.events.as_deref(), &captures, course);
+        let (network, events) = self.around(at, raw, target.as_deref(), &captures, course);
         let declared = self.declared(at);
         let measured = Measured { declared, ..measures(raw, target.as_deref(), &groups, repeat, &metrics) };
         for (at, threshold) in &placed {
@@ -176,6 +175,7 @@ impl<'a> Lower<'a> {
             repeat,
             warmup,
             require: conditions.require,
+            state: self.state(at, raw),
             network,
             events,
             before,

@@ -509,3 +509,37 @@ async fn a_delay_is_part_of_the_latency() {
     let latency = bench.data().total().latency[0].stats();
     assert!((0.205..0.25).contains(&latency.min) && (0.37..0.42).contains(&latency.max), "{latency:?}");
 }
+
+const SAID: Reply = (200, &[], r#"{"reply": {"role": "assistant"}}"#);
+
+const TURNS: &str = r#"
+    steps:
+      - name: turn
+        loop: {times: 3, as: turn}
+        post: "/${history | length}/${history[0].content if history else 'nobody'}"
+        json: {messages: {append: [history, {role: user, content: "word-${n}-${turn}"}]}}
+        capture: {reply: {json: $.reply, required: false}}
+        push: {history: [{role: user, content: "${sent}"}, "${reply}"]}
+        on_fail: continue"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_grows_with_what_was_said() {
+    let check = async |state: &str, reply: fn(u64, &str) -> Reply, expected: &[&str], told_of: &str| {
+        let bench = Bench::new(&format!("{LOAD}    state: {{history: []}}\n{state}{TURNS}"), reply);
+        bench.iterate(2).await;
+        assert_eq!(
+            (bench.seen(), told(&bench.data()).as_str()),
+            (expected.iter().map(|l| format!("POST {l}")).collect(), told_of)
+        );
+    };
+    let anew = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
+    check("", |_, _| SAID, &anew, "ok=6").await;
+    let on = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/6/word-1-1", "/8/word-1-1", "/10/word-1-1"];
+    check("    state_per: vu\n", |_, _| SAID, &on, "ok=6").await;
+    // What was not answered was not said.
+    let refused = ["/0/nobody", "/0/nobody", "/2/word-1-2", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
+    check("", |n, _| if n == 1 { (500, &[], "") } else { SAID }, &refused, "ok=5 failed=1").await;
+    // An answer without what is to be pushed is a failure of the step, and nothing is pushed.
+    let lost = ["/0/nobody"; 6];
+    check("", |_, _| OK, &lost, "failed=6").await;
+}
