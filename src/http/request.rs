@@ -30,6 +30,8 @@ pub struct Outgoing {
     request: Request<Bytes>,
     /// The head, and the body behind it if it is short.
     wire: Bytes,
+    /// What its body appended to a list.
+    appended: Option<Box<serde_json::Value>>,
 }
 
 impl Outgoing {
@@ -40,7 +42,12 @@ impl Outgoing {
             wire.reserve_exact(request.body().len());
             wire.extend_from_slice(request.body());
         }
-        Self { request, wire: wire.into() }
+        Self { request, wire: wire.into(), appended: None }
+    }
+
+    /// What its body appended to a list last: `${sent}`.
+    pub fn appended(&self) -> Option<&serde_json::Value> {
+        self.appended.as_deref()
     }
 
     /// Its method.
@@ -125,7 +132,7 @@ pub fn build_with(
     let host = HeaderValue::try_from(target.base.authority()).map_err(|error| format!("host: {error}"))?;
     headers.insert(HOST, host);
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    let (body, kind) = body(&spec.body, scope)?;
+    let (body, kind, appended) = body(&spec.body, scope)?;
     if let Some(kind) = kind {
         headers.insert(CONTENT_TYPE, kind);
     }
@@ -158,7 +165,7 @@ pub fn build_with(
         .body(body)
         .map_err(|error| format!("path `{uri}`: {error}"))?;
     *request.headers_mut() = headers;
-    Ok(Outgoing::new(request))
+    Ok(Outgoing { appended, ..Outgoing::new(request) })
 }
 
 /// The text of a template, filled in.
@@ -207,16 +214,24 @@ fn header(name: &HeaderName, template: &Template, scope: &Arc<Scope>) -> Result<
     Ok(value)
 }
 
-fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<HeaderValue>), String> {
-    Ok(match spec {
+/// A body, its media type, and what it appended to a list.
+type Body = (Bytes, Option<HeaderValue>, Option<Box<serde_json::Value>>);
+
+fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<Body, String> {
+    let (body, kind) = match spec {
         BodySpec::None => (Bytes::new(), None),
         BodySpec::Raw(bytes) => (bytes.clone(), None),
         BodySpec::Text(template) => (fill(template, scope).map_err(|why| format!("body: {why}"))?.into(), None),
         BodySpec::Json(template) => {
+            let kind = Some(HeaderValue::from_static("application/json"));
+            if let JsonTemplate::Fixed(_, text) = template {
+                return Ok((text.clone(), kind, None));
+            }
             let json = template
-                .render(&scope.value())
+                .value(&scope.value())
                 .map_err(|error| format!("json: {}", lacking(template.variables(), scope).unwrap_or(error.message)))?;
-            (json, Some(HeaderValue::from_static("application/json")))
+            let appended = template.appended_to(&json).map(Box::new);
+            return Ok((json.to_string().into(), kind, appended));
         }
         BodySpec::Multipart(parts) => {
             let (body, kind) = multipart(parts, scope)?;
@@ -235,7 +250,8 @@ fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<HeaderValu
             }
             (text.into(), Some(HeaderValue::from_static("application/x-www-form-urlencoded")))
         }
-    })
+    };
+    Ok((body, kind, None))
 }
 
 /// RFC 7578. Names were checked when the configuration was loaded: they hold no quotes and no control characters.

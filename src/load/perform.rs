@@ -246,7 +246,11 @@ impl Shared {
             || conditions().chain(until).next().is_some()
             || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
         let body = if all { Keep::All } else { Keep::Start };
-        Want { body, headers, max_body: target.http.max_body, sink: None }
+        let room = match &self.transport {
+            Transport::Net(connector) if all => Some(connector.bodies().clone()),
+            _ => None,
+        };
+        Want { body, headers, max_body: target.http.max_body, room, sink: None }
     }
 
     async fn attempt(
@@ -304,7 +308,7 @@ impl Shared {
                     return Ok(answer);
                 }
                 // Once: over a shared connection the second one has carried requests too.
-                Err(error) if reused && !progress.reconnected.get() && error.may_repeat(request.method()) => {
+                Err(error) if !progress.reconnected.get() && error.may_repeat(request.method(), reused) => {
                     progress.reconnected.set(true);
                     lease = Box::pin(connector.renew(lease, kept, &progress.wait)).await?;
                 }

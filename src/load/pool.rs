@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     http::{
+        body::Room,
         conn::Conn,
         dial::{DialError, DialTimes, Dialer},
         h2::STREAMS,
@@ -199,6 +200,11 @@ impl Connector {
             Connections::Pool(size) => Some(Pool::new(size.max(1) as usize)),
         };
         Rc::new(Self { dialer, reuse, pool })
+    }
+
+    /// Room for the long bodies of the answers.
+    pub fn bodies(&self) -> &Room {
+        self.dialer.bodies()
     }
 
     /// Opens connections to the same target, without reading its certificate authorities again.

@@ -44,6 +44,7 @@ pub struct Recorder {
     active: Cell<u64>,
     throttled: Cell<u64>,
     crashes: Cell<u64>,
+    trims: Cell<u64>,
     /// Users whose `on_start` did not go well, and why the first of them.
     lost_users: RefCell<Option<(u64, String)>>,
 }
@@ -307,6 +308,16 @@ impl Recorder {
     /// How many tasks panicked.
     pub fn crash_count(&self) -> u64 {
         self.crashes.get()
+    }
+
+    /// A list of the scenario's state had grown too long, and lost its oldest values.
+    pub fn trim(&self) {
+        self.trims.set(self.trims.get() + 1);
+    }
+
+    /// How often that was.
+    pub fn trim_count(&self) -> u64 {
+        self.trims.get()
     }
 
     /// A closed load had to wait for `policy.max_rate` or `policy.max_concurrency`.

@@ -110,6 +110,8 @@ pub struct User {
     pub(super) last: BTreeMap<Name, serde_json::Value>,
     /// Its cookies, where the group keeps them.
     pub(super) jar: Jar,
+    /// What its state has grown to, where it lasts as long as the user.
+    pub(super) state: BTreeMap<Name, serde_json::Value>,
     /// How far its life has come.
     pub(super) life: Life,
 }
@@ -252,8 +254,12 @@ impl Shared {
         if !user.kept.is_empty() {
             scope.captures.extend(user.kept.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
+        self.begin_state(&mut scope, user);
         let mut scope = Arc::new(scope);
         let end = self.walk(&self.group.tasks[turn.task].steps, &mut scope, turn, intended, user, model).await;
+        if self.scenario.state.per_vu {
+            self.keep_state(&scope, user);
+        }
         let (several, on_stop) = (self.group.tasks.len() > 1, !self.group.on_stop.is_empty());
         if several || on_stop {
             let captures = Arc::unwrap_or_clone(scope).captures;

@@ -4,9 +4,12 @@
 
 mod event;
 
+mod generator;
+
 use std::collections::BTreeMap;
 
-pub use event::{EventReport, EventResult, UndoReport};
+pub use event::{EventReport, EventResult, HookCounts, UndoReport};
+pub use generator::{Environment, GeneratorReport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -243,21 +246,6 @@ pub struct MeasuredSummary {
     pub latency_s: BTreeMap<String, TimeStats>,
 }
 
-/// The machine that the load came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Environment {
-    /// Processors that this process may use.
-    pub cpus: u64,
-    /// Memory of the machine, bytes.
-    pub memory_bytes: u64,
-    /// Name and release of the kernel.
-    pub kernel: String,
-    /// Architecture: `x86_64`.
-    pub arch: String,
-    /// Version of Plimsoll.
-    pub version: String,
-}
-
 /// A figure of the target, read while the run went on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatSummary {
@@ -335,25 +323,6 @@ pub struct Aborted {
     pub expr: String,
     /// Seconds after the start of the load.
     pub at_s: f64,
-}
-
-/// How the generator itself fared.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GeneratorReport {
-    /// `valid_if` held.
-    pub valid: bool,
-    /// CPU seconds used per second of the run.
-    pub cpu_ratio: f64,
-    /// Resident memory at the end, bytes.
-    pub rss_bytes: u64,
-    /// Open file descriptors at the end.
-    pub open_fds: u64,
-    /// Samples that could not be recorded.
-    pub samples_lost: u64,
-    /// Steps of the wall clock beyond 2 s.
-    pub clock_steps: u64,
-    /// Why it is not valid, in words.
-    pub reasons: Vec<String>,
 }
 
 /// The first request that did not go well, for the mail.
@@ -494,13 +463,4 @@ pub struct RunSummary {
     pub version: String,
     /// Seed of everything random in the run.
     pub seed: u64,
-}
-
-/// Hook requests; they are in no rate and no count of the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookCounts {
-    /// Answered 2xx.
-    pub ok: u64,
-    /// Anything else.
-    pub failed: u64,
 }

@@ -4,15 +4,19 @@
 //! one stand in `docs/performance.md`, with the command that makes them.
 
 mod connections;
+mod faults;
 mod flow;
 mod gzip;
 mod h2;
 mod ledger;
+mod memory;
 mod network;
 mod open_model;
 mod probes;
 mod server;
+mod sockets;
 mod stopping;
+mod streams;
 mod tls;
 mod users;
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Most values of a loop over a captured list.
-const MAX_VALUES: usize = 10_000;
+pub(crate) const MAX_VALUES: usize = 10_000;
 
 impl Shared {
     /// A step that is more than one request, or none.

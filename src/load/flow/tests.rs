@@ -18,9 +18,8 @@ use crate::{
     model::{
         clock::{self, SystemClock},
         outcome::Outcome,
-        scenario::{Action, Feed, FeedEnd, FeedOrder, RequestSpec, Scenario},
+        scenario::{FeedEnd, Scenario},
         settings::{Policy, Redactor},
-        template::{Escape, Template},
     },
 };
 
@@ -369,19 +368,11 @@ async fn execute(bench: &Bench) -> RunData {
 
 /// Takes rows `a`, `b`, `c`, and has a feed that it does not use.
 fn fed(load: &str, on_end: FeedEnd) -> Bench {
-    let data = "    data: {q: {values: [{id: a}]}}";
-    let text = format!("{data}\n    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
-    let mut scenario = scenario_of(&text).0;
-    let rows = |ids: &[&str]| ids.iter().map(|id| serde_json::json!({"id": id})).collect();
-    let feed = |rows, on_end| Arc::new(Feed { rows, order: FeedOrder::Sequence, on_end });
-    scenario.data =
-        [("q".into(), feed(rows(&["a", "b", "c"]), on_end)), ("unused".into(), feed(rows(&["x"]), FeedEnd::Stop))]
-            .into();
-    let mut group = (*scenario.groups[0]).clone();
-    let path = Template::compile("/1/${data.q.id}", Escape::Path).expect("compiles");
-    group.tasks[0].steps[0].action = Action::Http(Box::new(RequestSpec::new(::http::Method::GET, path)));
-    scenario.groups = vec![Arc::new(group)];
-    Bench::of(scenario, Redactor::default(), |_, _| OK)
+    let word = format!("{on_end:?}").to_lowercase();
+    let rows = "[{id: a}, {id: b}, {id: c}]";
+    let data = format!("{{q: {{values: {rows}, on_end: {word}}}, unused: {{values: [{{id: x}}], on_end: stop}}}}");
+    let steps = "[{get: '/1/${data.q.id}'}, {get: /2, expect: 'data.q.id != \"c\"'}]";
+    Bench::new(&format!("    load: {load}\n    data: {data}\n    steps: {steps}"), |_, _| OK)
 }
 
 #[tokio::test(start_paused = true)]
@@ -517,4 +508,38 @@ async fn a_delay_is_part_of_the_latency() {
     bench.iterate(50).await;
     let latency = bench.data().total().latency[0].stats();
     assert!((0.205..0.25).contains(&latency.min) && (0.37..0.42).contains(&latency.max), "{latency:?}");
+}
+
+const SAID: Reply = (200, &[], r#"{"reply": {"role": "assistant"}}"#);
+
+const TURNS: &str = r#"
+    steps:
+      - name: turn
+        loop: {times: 3, as: turn}
+        post: "/${history | length}/${history[0].content if history else 'nobody'}"
+        json: {messages: {append: [history, {role: user, content: "word-${n}-${turn}"}]}}
+        capture: {reply: {json: $.reply, required: false}}
+        push: {history: [{role: user, content: "${sent}"}, "${reply}"]}
+        on_fail: continue"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_grows_with_what_was_said() {
+    let check = async |state: &str, reply: fn(u64, &str) -> Reply, expected: &[&str], told_of: &str| {
+        let bench = Bench::new(&format!("{LOAD}    state: {{history: []}}\n{state}{TURNS}"), reply);
+        bench.iterate(2).await;
+        assert_eq!(
+            (bench.seen(), told(&bench.data()).as_str()),
+            (expected.iter().map(|l| format!("POST {l}")).collect(), told_of)
+        );
+    };
+    let anew = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
+    check("", |_, _| SAID, &anew, "ok=6").await;
+    let on = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/6/word-1-1", "/8/word-1-1", "/10/word-1-1"];
+    check("    state_per: vu\n", |_, _| SAID, &on, "ok=6").await;
+    // What was not answered was not said.
+    let refused = ["/0/nobody", "/0/nobody", "/2/word-1-2", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
+    check("", |n, _| if n == 1 { (500, &[], "") } else { SAID }, &refused, "ok=5 failed=1").await;
+    // An answer without what is to be pushed is a failure of the step, and nothing is pushed.
+    let lost = ["/0/nobody"; 6];
+    check("", |_, _| OK, &lost, "failed=6").await;
 }
