@@ -60,7 +60,8 @@ fn main() {
         print("A closed loop over kept connections", &closed, &[Usage::RATE, Usage::CPU, Usage::RSS, Usage::NOISE]);
     }
     if asked("rate") {
-        let columns = [Usage::RATE, Usage::CPU, Usage::LAG_P50, Usage::LAG_P99, Usage::LATENCY_P99, Usage::NOISE];
+        let columns =
+            [Usage::RATE, Usage::CPU, Usage::LAG_P50, Usage::LAG_P99, Usage::LATENCY_P99, Usage::NOISE, Usage::STOLEN];
         print("A constant rate", &rated, &columns);
     }
     if asked("memory") {

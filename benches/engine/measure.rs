@@ -24,6 +24,8 @@ pub(crate) struct Usage {
     pub(crate) latency_p99: f64,
     /// Cores that neither tool nor target used.
     pub(crate) noise: f64,
+    /// Seconds for which the hypervisor let a processor of ours stand still.
+    pub(crate) stolen: f64,
 }
 
 /// A column: its name, how to get it, its scale and digits, and whether its ratio to ours is shown.
@@ -37,6 +39,7 @@ impl Usage {
     pub(crate) const LAG_P99: Column = ("send_lag p99 µs", |usage| usage.lag_p99 * 1e6, 0, false);
     pub(crate) const LATENCY_P99: Column = ("latency p99 ms", |usage| usage.latency_p99 * 1e3, 2, false);
     pub(crate) const NOISE: Column = ("noise, cores", |usage| usage.noise, 2, false);
+    pub(crate) const STOLEN: Column = ("stolen ms", |usage| usage.stolen * 1e3, 0, false);
 }
 
 /// A program's words, and what it used. `seconds` is what the whole took.
@@ -47,7 +50,7 @@ pub(crate) struct Done {
 
 /// Runs `program` on the tools' core to its end. `None` if it cannot be started or fails.
 pub(crate) fn run(program: &str, arguments: &[String], target: u32) -> Option<Done> {
-    let before = (busy(), cpu_of(target), children(), mono());
+    let before = (busy(), cpu_of(target), children(), mono(), stolen());
     let mut child = Command::new("taskset")
         .args(["-c", TOOL_CORE, program])
         .args(arguments)
@@ -86,6 +89,7 @@ pub(crate) fn run(program: &str, arguments: &[String], target: u32) -> Option<Do
         lag_p99: unknown,
         latency_p99: unknown,
         noise,
+        stolen: stolen() - before.4,
     };
     status.success().then_some(Done { text, usage })
 }
@@ -115,15 +119,21 @@ fn children() -> f64 {
     (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64
 }
 
+/// What the processors did so far, in seconds: user, nice, system, idle, waiting, interrupts of two kinds, stolen.
+fn processors() -> Vec<f64> {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = text.lines().next().unwrap_or_default().split(' ').filter_map(|number| number.parse::<f64>().ok());
+    ticks.take(8).map(|ticks| ticks / procfs::ticks_per_second() as f64).collect()
+}
+
 /// CPU seconds of everybody so far.
 fn busy() -> f64 {
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let all: Vec<f64> =
-        text.lines().next().unwrap_or_default().split(' ').filter_map(|number| number.parse().ok()).collect();
-    // user, nice, system, then idle and iowait, then irq, softirq and steal.
-    let used: f64 =
-        all.iter().enumerate().filter(|(index, _)| ![3, 4].contains(index) && *index < 8).map(|(_, v)| v).sum();
-    used / procfs::ticks_per_second() as f64
+    processors().iter().enumerate().filter(|(index, _)| ![3, 4].contains(index)).map(|(_, seconds)| seconds).sum()
+}
+
+/// Seconds for which the hypervisor let a processor stand still so far.
+fn stolen() -> f64 {
+    processors().get(7).copied().unwrap_or(0.0)
 }
 
 /// The machine, in a line.

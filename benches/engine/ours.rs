@@ -44,7 +44,7 @@ fn executor(load: Load) -> String {
 
 /// One run in a process of its own.
 pub(crate) fn measure(server: &Server, load: Load) -> Option<Usage> {
-    let text = text(&server.url(""), load.path, &executor(load));
+    let text = text(&server.base(load.path), load.path, &executor(load));
     let (summary, usage) = in_child(&text, server.pid())?;
     let latency = summary.latency_s.get("ok");
     Some(Usage {
@@ -61,7 +61,7 @@ pub(crate) fn measure(server: &Server, load: Load) -> Option<Usage> {
 pub(crate) fn flat(server: &Server) -> (f64, f64) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("plimsoll.yaml");
-    std::fs::write(&path, text(&server.url(""), "/", &executor(Load::closed(50, 600, "/")))).expect("it is writable");
+    std::fs::write(&path, text(&server.base("/"), "/", &executor(Load::closed(50, 600, "/")))).expect("it is writable");
     let program = std::env::current_exe().expect("our own path");
     let mut child = std::process::Command::new(program)
         .arg("--run")

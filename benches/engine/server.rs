@@ -33,7 +33,12 @@ impl Server {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", if path == "/slow" { self.slow.0 } else { self.fast.0 })
+        format!("{}{path}", self.base(path))
+    }
+
+    /// The address that answers this path.
+    pub(crate) fn base(&self, path: &str) -> String {
+        format!("http://{}", if path == "/slow" { self.slow.0 } else { self.fast.0 })
     }
 
     /// Of the one that answers at once.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     load::{
-        pacer::wake,
+        pacer::Batches,
         plan::arrivals::Arrivals,
         recorder::Recorder,
         stop::Cause,
@@ -128,22 +128,23 @@ pub(super) async fn arrivals(crew: &Rc<Crew>, mut plan: Arrivals, length: Durati
     let shared = &crew.shared;
     let slots = Slots::new(shared.group.load.max_in_flight);
     let (begun, labels) = (crew.begun, Labels::default());
-    let per_second = plan.total() as f64 / length.as_secs_f64().max(f64::MIN_POSITIVE);
+    let mut batches = Batches::new(plan.total(), length);
     // Asked for once: an arrival costs little more than a comparison here.
     let mut over = pin!(shared.stop.wait_over());
     while let Some(offset) = plan.next() {
-        let due = begun + offset;
+        let (due, wake) = (begun + offset, begun + batches.wake(offset));
         let mut now = clock::mono();
         if now < due {
             tokio::select! {
                 biased;
                 () = &mut over => {}
-                waited = pacer.wait_until(begun + wake(offset, per_second)) => waited?,
+                waited = pacer.wait_until(wake) => waited?,
             }
             now = clock::mono();
         } else if plan.left() % 64 == 63 {
             // Late: let the users have their turn before the next batch.
             tokio::task::yield_now().await;
+            now = clock::mono();
         }
         if shared.stop.is_over() {
             if shared.stop.cause() == Some(Cause::Timeout) {
@@ -166,6 +167,9 @@ pub(super) async fn arrivals(crew: &Rc<Crew>, mut plan: Arrivals, length: Durati
         crew.all_landed().await;
     };
     race(over, landed).await;
+    if clock::mono() >= end && shared.stop.cause().is_none() && !shared.stop.is_out_of_data() {
+        shared.recorder.plan(&shared.group.labels, shared.started.get(), (begun, end));
+    }
     leave(crew, &slots).await;
     Ok(())
 }

@@ -31,7 +31,7 @@ impl Shared {
         let values = match values(repeat, walk.scope) {
             Ok(values) => values,
             Err(why) => {
-                let done = unsendable(why, intended);
+                let done = unsendable(&why);
                 let done = self.settle(step, walk, done, intended);
                 let left = if let Left::Again(_) = done.left { Left::Ended } else { done.left };
                 return (left, done.ended);

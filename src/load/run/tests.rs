@@ -95,6 +95,7 @@ async fn on_fake(
             network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
+            plan: stop.clone(),
             stop,
             clock: run.request.clock.clone(),
             redactor: run.request.redactor.clone(),
@@ -232,7 +233,7 @@ async fn what_an_abort_leaves_undone_was_not_planned_but_what_the_timeout_does_w
     check(Cause::Person, 5_050, 51).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_threshold_that_ends_the_run_is_told_with_its_time() {
     let check = async |fails_after: u64, expected: Option<&str>| {
         let begun = clock::mono();
