@@ -227,7 +227,7 @@ async fn the_examples() {
     table: 51 / 408; 20 at once; 40 series
     gremlinsai
     alive: 1 / 1; 1 at once; 1 series
-    thousand_users: 100 to 12700 / 100 to 25400; 100 at once; at most 10 series
+    thousand_users: 100 to 12600 / 100 to 25200; 100 at once; at most 10 series
     matrixbot
     alive: 1 / 1; 1 at once; 1 series
     fifty_users: 50 / 200; 50 at once; 3 series
