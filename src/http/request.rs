@@ -1,6 +1,6 @@
 //! A step's request, filled in for one iteration (pure).
 
-use std::{cell::RefCell, fmt::Write as _, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, fmt::Write as _, rc::Rc, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
@@ -8,7 +8,11 @@ use ::http::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{auth, h1::encode, scope::Scope};
+use super::{
+    auth,
+    h1::encode,
+    scope::{Row, Scope},
+};
 use crate::model::{
     scenario::{BodySpec, Part, PartData, RequestSpec, Target},
     template::{JsonTemplate, Template, percent_encode},
@@ -168,8 +172,38 @@ pub fn build_with(
 pub(super) fn fill(template: &Template, scope: &Arc<Scope>) -> Result<String, String> {
     match template.as_literal() {
         Some(text) => Ok(text.to_owned()),
-        None => template.render(&scope.value()).map_err(|error| error.message),
+        None => template
+            .render(&scope.value())
+            .map_err(|error| lacking(template.variables(), scope).unwrap_or(error.message)),
     }
+}
+
+/// Which of the names that a template uses have no value; `None` if all have one, and something else is wrong.
+fn lacking(names: BTreeSet<String>, scope: &Scope) -> Option<String> {
+    let has = |name: &str| {
+        let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+        let parts = rest.split('.').filter(|part| !part.is_empty());
+        scope.get(first).is_some_and(|value| {
+            let mut value = Some(&value);
+            parts.for_each(|part| value = value.and_then(|value| value.get(part)));
+            value.is_some()
+        })
+    };
+    let say = |name: String| match scope
+        .rows
+        .iter()
+        .find(|row| name.strip_prefix("data.").is_some_and(|of| is_of(of, row)))
+    {
+        Some(row) => format!("all rows of `data.{}` were taken", row.feed),
+        None => format!("`{name}` has no value"),
+    };
+    let missing: Vec<String> = names.into_iter().filter(|name| !has(name)).map(say).collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
+/// Whether a field is one of a feed of which there is no row left.
+fn is_of(field: &str, row: &Row) -> bool {
+    row.index.is_none() && field.split('.').next() == Some(&*row.feed)
 }
 
 fn header(name: &HeaderName, template: &Template, scope: &Arc<Scope>) -> Result<HeaderValue, String> {
@@ -193,7 +227,9 @@ fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<Body, String> {
             if let JsonTemplate::Fixed(_, text) = template {
                 return Ok((text.clone(), kind, None));
             }
-            let json = template.value(&scope.value()).map_err(|error| format!("json: {}", error.message))?;
+            let json = template
+                .value(&scope.value())
+                .map_err(|error| format!("json: {}", lacking(template.variables(), scope).unwrap_or(error.message)))?;
             let appended = template.appended_to(&json).map(Box::new);
             return Ok((json.to_string().into(), kind, appended));
         }

@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) use retry::after as retry_after;
+pub(super) use repeat::MAX_VALUES;
+pub(super) use retry::{after as retry_after, pause as retry_pause};
 
 use super::{
     perform::Performed,
@@ -24,7 +25,7 @@ use crate::{
     model::{
         Name, clock,
         labels::Labels,
-        outcome::{CLIENT_ABORT, Outcome},
+        outcome::{CLIENT_ABORT, DropReason, Outcome},
         scenario::{Reaction, Step, Think},
     },
 };
@@ -146,7 +147,9 @@ impl Shared {
         }
         if let Some(reason) = done.refused {
             self.recorder.drop_one(reason, intended);
-            self.note(step, &done, Outcome::Failed);
+            if reason != DropReason::Deadline {
+                self.note(step, &done, Outcome::Failed);
+            }
             return Done::at(reaction(step, Outcome::Failed), done.ended);
         }
         let grown = if step.push.is_empty() { BTreeMap::new() } else { self.pushed(step, walk.scope, &mut done) };
@@ -219,10 +222,13 @@ fn tagged(step: &Step, walk: &Walk<'_>) -> Labels {
             Some(text) => text.to_owned(),
             None => template.render(&walk.scope.value()).unwrap_or_else(|_| "unknown".to_owned()),
         };
-        let clean: String =
-            value[..value.floor_char_boundary(MAX_TAG)].chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-        labels.with(name.clone(), clean)
+        labels.with(name.clone(), tag(&value))
     })
+}
+
+/// The value of a tag, as a label shows it.
+pub(super) fn tag(value: &str) -> String {
+    value[..value.floor_char_boundary(MAX_TAG)].chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }
 
 /// The length of a pause; what paces whole iterations is no pause of a step.

@@ -109,6 +109,7 @@ impl Lower<'_> {
             .field("timeout", |step| step.timeout.as_ref())
             .filter(|_| !until)
             .map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::from_millis(1)));
+        self.stream_unread |= raw.stream.is_none() && self.node(&at.key("stream")).is_some();
         let keeps = self.keeps(raw);
         // What a loop captures is there in its next round.
         let (rounds, later) = if repeat.is_some() { (keeps, Vec::new()) } else { (Vec::new(), keeps) };
@@ -116,7 +117,7 @@ impl Lower<'_> {
         let asked = Asked {
             scope: if matches!(outer, Scope::Run(_)) { Scope::Run(&seen) } else { outer },
             later: &later,
-            streamed: written.field("stream", |step| step.stream.as_ref()).is_some(),
+            streamed: self.stream_unread || written.field("stream", |step| step.stream.as_ref()).is_some(),
             text: true,
         };
         let expect = self.expectations(&written, asked);
