@@ -16,7 +16,7 @@ use crate::{
     config::{check::short, hints, raw},
     model::{
         expr::Expect,
-        scenario::{Action, BodySpec, Capture, OkStatus, RequestSpec, Step},
+        scenario::{Action, BodySpec, OkStatus, RequestSpec, Step},
         template::{Escape, FUNCTIONS, JsonTemplate, Template},
     },
 };
@@ -121,14 +121,7 @@ impl Lower<'_> {
             text: true,
         };
         let expect = self.expectations(&written, asked);
-        let mut capture: Vec<Capture> = Vec::new();
-        for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
-            for (name, raw) in &fields.0 {
-                let found = self.capture(&at.key(name), name, raw);
-                capture.retain(|known| *known.name != **name);
-                capture.extend(found);
-            }
-        }
+        let capture = self.captures(&written);
         let ok = written.field("ok", |step| step.ok.as_ref()).map(|(list, at)| self.ok_status(&at, list));
         let ok = ok.or_else(|| match &action {
             Action::Http(_) => None,

@@ -1,5 +1,6 @@
 //! `capture`: what is kept of an answer, and where it is found.
 
+use super::Written;
 use crate::{
     config::{
         check::short,
@@ -10,7 +11,20 @@ use crate::{
 };
 
 impl Lower<'_> {
-    pub(super) fn capture(&mut self, at: &At, name: &str, raw: &raw::Capture) -> Option<Capture> {
+    /// What a step keeps; a capture of its own replaces one of its named request.
+    pub(super) fn captures(&mut self, written: &Written<'_>) -> Vec<Capture> {
+        let mut captures: Vec<Capture> = Vec::new();
+        for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
+            for (name, raw) in &fields.0 {
+                let found = self.capture(&at.key(name), name, raw);
+                captures.retain(|known| *known.name != **name);
+                captures.extend(found);
+            }
+        }
+        captures
+    }
+
+    fn capture(&mut self, at: &At, name: &str, raw: &raw::Capture) -> Option<Capture> {
         self.own_name(at, name, "a capture");
         let from = match (&raw.json, &raw.header, &raw.cookie, &raw.regex) {
             (Some(json), None, None, None) => CaptureFrom::Json(self.json_path(&at.key("json"), json)?),
