@@ -35,6 +35,13 @@ pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
         daemon.run(Arc::new(Notify::new())).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    if let Err(error) = &ended
+        && let Some(help) = error.downcast_ref::<std::io::Error>().and_then(unheard)
+    {
+        say!("error: {error:#}");
+        say!("help: {help}");
+        return Ok(exit::CONFIG);
+    }
     match ended.as_ref().err().and_then(|error| error.downcast_ref::<StoreError>()) {
         Some(held @ StoreError::Held { .. }) => {
             say!("error: {held}");
@@ -45,5 +52,16 @@ pub(super) fn main(args: &DaemonArgs) -> anyhow::Result<u8> {
             Ok(exit::CONFIG)
         }
         _ => ended.map(|()| 0),
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+fn unheard(error: &std::io::Error) -> Option<&'static str> {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    match error.kind() {
+        AddrInUse => Some("another program, perhaps another daemon, listens there: stop it, or choose another port"),
+        AddrNotAvailable => Some("this machine has no such address: write one that it has, such as 127.0.0.1:9590"),
+        PermissionDenied => Some("ports below 1024 are the system's: choose a higher one"),
+        _ => None,
     }
 }

@@ -259,3 +259,19 @@ scenarios:
         (rss(&large).saturating_sub(rss(&small)), explained[0]["memory_bytes"].as_u64().expect("a number"));
     assert!(more <= said, "{more} bytes more than one user takes, and {said} were said");
 }
+
+/// A port that is taken is a matter of the configuration, not a fault of the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let folder = folder("http://127.0.0.1:9");
+    let (path, address) = (folder.path().join("plimsoll.yaml"), taken.local_addr().expect("it listens").to_string());
+    // Nothing here may need more than this machine has.
+    let config = CONFIG.replace("@TARGET@", "http://127.0.0.1:9").replace("127.0.0.1:1\"", &format!("{address}\""));
+    std::fs::write(&path, config.replace("vus: 9000", "vus: 9")).expect("it is ours");
+    let output = Plimsoll::run(folder.path(), &["daemon"]).await;
+    let said = err(&output);
+    assert_eq!(output.status.code(), Some(104), "{said}");
+    assert!(said.contains(&format!("failed to listen on {address} (daemon.listen)")), "{said}");
+    assert!(said.contains("choose another port"), "{said}");
+}

@@ -168,7 +168,7 @@ fn load(path: &Path, overrides: &Overrides, env: BTreeMap<String, String>) -> Lo
     config::load_with(&options, overrides, None).unwrap_or_else(|report| panic!("{report}"))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_vocabulary() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("a folder");
@@ -207,7 +207,7 @@ async fn the_vocabulary() {
     ");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
     let quick = Overrides { environment: Some("quick".into()), ..Overrides::default() };
@@ -227,7 +227,7 @@ async fn the_examples() {
     table: 51 / 408; 20 at once; 40 series
     gremlinsai
     alive: 1 / 1; 1 at once; 1 series
-    thousand_users: 100 to 12700 / 100 to 25400; 100 at once; at most 10 series
+    thousand_users: 100 to 12600 / 100 to 25200; 100 at once; at most 10 series
     matrixbot
     alive: 1 / 1; 1 at once; 1 series
     fifty_users: 50 / 200; 50 at once; 3 series
@@ -366,7 +366,7 @@ scenarios:
     steps: [{get: "/${side}"}]
 "#;
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn everything_else() {
     let loaded = config::load_text(MORE, &Options::default()).unwrap_or_else(|report| panic!("{report}"));
     insta::assert_snapshot!(all_agree(&loaded, 40).await, @r"
@@ -394,7 +394,7 @@ async fn everything_else() {
 }
 
 /// Steps that are not reached were not planned; tries again and polls keep within their bounds.
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_moody_target() {
     let loaded = config::load_text(MORE, &Options::default()).unwrap_or_else(|report| panic!("{report}"));
     let mut quarrels = String::new();
@@ -416,7 +416,7 @@ async fn a_moody_target() {
     assert!(quarrels.is_empty(), "{quarrels}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn polls_that_never_end() {
     let text = r#"
 version: 1
