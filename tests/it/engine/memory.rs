@@ -71,11 +71,11 @@ async fn a_thousand_users_of_endless_bodies_stay_within_256_mib() {
     let (get, kept) = ("get: /a?fault=endless_body", "get: /a?fault=endless_body, expect: \"body contains 'never'\"");
     let cases = [
         // Nobody looks at the body: it is counted and forgotten.
-        ("counted", "timeout: 30s, max_body: 2MB", get),
+        ("counted", "connect_timeout: 90s, timeout: 90s, max_body: 2MB", get),
         // Somebody would, so it is kept: up to `max_body`, and what all of them may keep together.
-        ("kept", "timeout: 30s, max_body: 100kB", kept),
-        ("kept-together", "timeout: 30s", kept),
-        ("kept-together-over-h2", "version: h2c, timeout: 30s", kept),
+        ("kept", "connect_timeout: 90s, timeout: 90s, max_body: 100kB", kept),
+        ("kept-together", "connect_timeout: 90s, timeout: 90s", kept),
+        ("kept-together-over-h2", "version: h2c, connect_timeout: 90s, timeout: 90s", kept),
     ];
     for (name, http, step) in cases {
         let most = thousand(name, http, step, "body_limit").await;
