@@ -2,13 +2,14 @@
 //!
 //! Everything is asked once in each round, so that a busy moment of the machine meets every tool alike, and ratios are
 //! taken within a round. The target has a core of its own and so has the tool that is measured; what anybody else used of
-//! the machine meanwhile is said as noise. Arguments choose questions: `closed`, `rate`, `memory`, `stall`, `flat`.
+//! the machine meanwhile is said as noise. Arguments choose questions: `closed`, `rate`, `memory`, `stall`, `streams`, `flat`.
 
 mod measure;
 mod ours;
 mod peers;
 mod server;
 mod stall;
+mod streams;
 mod table;
 
 use measure::Usage;
@@ -38,6 +39,7 @@ fn main() {
     let server = Server::start();
     println!("target: {}, on a core of its own\n", server.name);
     let (mut closed, mut rated, mut memory, mut stalls) = (Rows::new(), Rows::new(), Rows::new(), Vec::new());
+    let mut streamed = Vec::new();
     for round in 1..=ROUNDS {
         eprintln!("round {round} of {ROUNDS}; load average {}", measure::load_average());
         for tool in tools.iter().filter(|_| asked("closed")) {
@@ -55,6 +57,9 @@ fn main() {
         for connections in [10, 200].into_iter().filter(|_| asked("stall")) {
             stalls.push((connections, stall::measure(connections)));
         }
+        if asked("streams") {
+            streamed.push(streams::measure());
+        }
     }
     if asked("closed") {
         print("A closed loop over kept connections", &closed, &[Usage::RATE, Usage::CPU, Usage::RSS, Usage::NOISE]);
@@ -69,6 +74,9 @@ fn main() {
     }
     if asked("stall") {
         stall::print(&stalls);
+    }
+    if asked("streams") {
+        streams::print(&streamed);
     }
     if questions.contains(&"flat") {
         // Ten minutes: only where it is asked for.

@@ -91,8 +91,20 @@ pub(crate) fn in_child(text: &str, target: u32) -> Option<(RunSummary, Usage)> {
 
 /// What that process does: it runs the scenario and prints its document.
 pub(crate) fn child(arguments: &[&str]) {
-    let path = Path::new(arguments.first().expect("a file")).to_owned();
-    let settings = match config::load(&config::Options { path: Some(path), ..config::Options::default() }) {
+    let ended = at(Path::new(arguments.first().expect("a file")));
+    println!("{}", serde_json::to_string(&ended).expect("a document"));
+}
+
+/// Runs a configuration in this process.
+pub(crate) fn once(text: &str) -> RunSummary {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plimsoll.yaml");
+    std::fs::write(&path, text).expect("it is writable");
+    at(&path)
+}
+
+fn at(path: &Path) -> RunSummary {
+    let settings = match config::load(&config::Options { path: Some(path.to_owned()), ..config::Options::default() }) {
         Ok(loaded) => loaded.settings,
         Err(report) => panic!("{report}"),
     };
@@ -120,5 +132,5 @@ pub(crate) fn child(arguments: &[&str]) {
         }
     });
     handle.join();
-    println!("{}", serde_json::to_string(&ended).expect("a document"));
+    *ended
 }

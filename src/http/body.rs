@@ -108,10 +108,17 @@ impl Body {
         let bytes = &mut self.kept.bytes;
         if bytes.is_empty() {
             bytes.reserve_exact(wanted);
-        } else if bytes.len() >= PART && bytes.capacity() - bytes.len() < wanted {
-            self.full.push(std::mem::replace(bytes, Vec::with_capacity(wanted.max(PART))));
         }
-        bytes.extend_from_slice(&data[..wanted]);
+        let mut rest = &data[..wanted];
+        while !rest.is_empty() {
+            if bytes.len() >= PART && bytes.len() == bytes.capacity() {
+                self.full.push(std::mem::replace(bytes, Vec::with_capacity(PART)));
+            }
+            let room = (bytes.capacity() - bytes.len()).max(PART.saturating_sub(bytes.len()));
+            let (now, later) = rest.split_at(rest.len().min(room));
+            bytes.extend_from_slice(now);
+            rest = later;
+        }
         Ok(())
     }
 

@@ -145,8 +145,7 @@ impl<'a> Lower<'a> {
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
-        let course = (&groups[..], arrangement, repeat);
-        let (network, events) = self.around(at, raw, target.as_deref(), &captures, course);
+        let (network, events) = self.around(at, raw, target.as_deref(), &captures, (&groups, arrangement, repeat));
         let declared = self.declared(at);
         let measured = Measured { declared, ..measures(raw, target.as_deref(), &groups, repeat, &metrics) };
         for (at, threshold) in &placed {

@@ -49,6 +49,24 @@ async fn a_thousand_weighted_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_users_come_at_their_rate() {
+    let target = practice(json!({})).await;
+    let scenario = "    load: {executor: users, users: 1000, spawn_rate: 250/s, hold_for: 500ms, ramp_down: 0s}
+    on_start: [{get: /came}]
+    think: {constant: 10s}
+    steps: [{get: /}]";
+    let done = run(&settings(&target.url(), "", scenario)).await;
+    let log = target.log();
+    let came: Vec<f64> = log.requests.iter().filter(|one| &*one.path == "/came").map(|one| one.received_ms).collect();
+    assert_eq!((came.len(), done.run.hooks.ok), (1000, 1000));
+    // The n-th comes 4 n ms after the first: none by more than 1 % of the ramp sooner, none later than a busy machine is.
+    for (n, at) in came.iter().enumerate() {
+        let off = (at - came[0]) - 4.0 * n as f64;
+        assert!((-40.0..5000.0).contains(&off), "{n}: {off} ms");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_users() {
     let (done, received) = weighted(5000, 2500, 2).await;
     check(&done, received, 5000);

@@ -168,6 +168,24 @@ async fn a_thousand_users_come_stay_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_thousand_users_come_at_their_rate() {
+    let rate = Rate { count: 10.0, per: s(1) };
+    let executor = Executor::Users { users: 1000, spawn_rate: rate, hold_for: s(100), ramp_down: s(0) };
+    // Nobody is answered before all are there: who has come is in flight.
+    let bench = Bench::new(group(executor), answers_after(150_000));
+    let recorder = bench.shared.recorder.clone();
+    let watch = async move {
+        let begun = clock::mono();
+        for tenth in 0..1000 {
+            tokio::time::sleep_until((begun + Duration::from_millis(100 * tenth + 50)).into()).await;
+            assert_eq!(recorder.active(), tenth + 1, "the n-th comes at n tenths of a second");
+        }
+    };
+    let ran = bench.run_beside(watch).await;
+    assert!(ran.counts().0 >= 1000, "{:?}", ran.counts());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panicking_user_does_not_hang_the_run() {
     let fake = Fake::new(|n| if n == 5 { panic!("made up") } else { answer(100, 200) });
     let executor = Executor::PerVuIterations { vus: 3, iterations: 4, together: false, max_duration: s(60) };
