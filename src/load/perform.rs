@@ -1,5 +1,7 @@
 //! One request, from its template to its judged answer. Every request of a run goes through [`Shared::perform`].
 
+mod failure;
+
 use std::{
     cell::{Cell, RefCell},
     pin::pin,
@@ -8,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::http::StatusCode;
-
+pub(super) use self::failure::{Failure, refusal};
+use self::failure::{gone, no_first_byte};
 use super::{
     answer::{self, Judged},
     fake::Fake,
@@ -26,8 +28,7 @@ use crate::{
         classify::Landing,
         conn::Conn,
         cookies::Place,
-        dial::{self, DialError},
-        exchange::{self, Answer, ExchangeError, ExchangeTimes, Keep, Sink, Want},
+        exchange::{self, Answer, ExchangeTimes, Keep, Sink, Want},
         gzip,
         request::{self, Outgoing},
         scope::Scope,
@@ -38,7 +39,7 @@ use crate::{
     model::{
         Name, clock,
         expr::Expect,
-        outcome::{CLIENT_ABORT, Classified, DropReason, Outcome, fail},
+        outcome::{Classified, DropReason, Outcome, fail},
         run::FailureSample,
         scenario::{Action, Step},
     },
@@ -112,25 +113,6 @@ struct Sent {
     handed: Instant,
     progress: Progress,
     meter: Option<StreamMeter>,
-}
-
-pub(super) struct Failure {
-    pub(super) outcome: Outcome,
-    pub(super) reason: &'static str,
-    pub(super) detail: String,
-    pub(super) status: Option<StatusCode>,
-}
-
-impl From<DialError> for Failure {
-    fn from(error: DialError) -> Self {
-        Self { outcome: Outcome::Failed, reason: error.reason, detail: error.detail, status: None }
-    }
-}
-
-impl From<ExchangeError> for Failure {
-    fn from(error: ExchangeError) -> Self {
-        Self { outcome: error.outcome(), reason: error.reason, detail: error.detail, status: error.status }
-    }
 }
 
 impl Shared {
@@ -442,35 +424,6 @@ impl Shared {
     pub(super) fn in_words(&self, step: &Step, done: &Performed) -> (String, String) {
         let plain = |text: &str, most| clip(&self.redactor.redact(text), most);
         (plain(&self.line(step, done), 500), plain(&done.landing.detail, 300))
-    }
-}
-
-/// Ends when no byte has come within the limit, if there is one.
-async fn no_first_byte(limit: Option<Duration>, meter: &Meter) -> Failure {
-    let Some(limit) = limit else { return std::future::pending().await };
-    tokio::time::sleep(limit).await;
-    if meter.first_read().is_some() {
-        std::future::pending::<()>().await;
-    }
-    let detail = format!("no first byte of the answer within {limit:?}");
-    Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
-}
-
-/// Ends when the client does not wait any longer, if it is one of those.
-async fn gone(after: Option<Duration>) -> Failure {
-    let Some(after) = after else { return std::future::pending().await };
-    tokio::time::sleep(after).await;
-    let detail = format!("the client was gone after {after:?}");
-    Failure { outcome: Outcome::Interrupted, reason: CLIENT_ABORT, detail, status: None }
-}
-
-/// Why nothing was sent, if nothing was.
-pub(super) fn refusal(failure: &Failure) -> Option<DropReason> {
-    match failure.reason {
-        dial::POLICY => Some(DropReason::Policy),
-        dial::GENERATOR => Some(DropReason::Generator),
-        reason if reason == DropReason::Deadline.as_str() => Some(DropReason::Deadline),
-        _ => None,
     }
 }
 

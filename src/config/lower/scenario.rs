@@ -129,11 +129,7 @@ impl<'a> Lower<'a> {
         let target = self.target_of(at, raw, one, around.targets);
         let overload = matches!(raw.intent, Some(raw::Intent::Overload));
         let schedule = self.schedule(&at.key("schedule"), raw.schedule.as_ref(), around.zone, name);
-        // Hooks keep values for the steps and for each other; what the steps keep belongs to an iteration.
-        let mut captures: Vec<String> = one.values.iter().map(|(variable, _)| variable.clone()).collect();
-        let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
-        let mut of_hooks = captures.clone();
-        let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
+        let (captures, before, after) = self.hooks(at, raw, one);
         let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
         // Of the loads and steps nothing is known yet.
         let declared = self.declared(at);
@@ -187,6 +183,16 @@ impl<'a> Lower<'a> {
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
+    }
+
+    /// The steps before and after the load, and the variables that the load knows. Hooks keep values for the steps and for
+    /// each other; what the steps keep belongs to an iteration.
+    fn hooks(&mut self, at: &At, raw: &raw::Scenario, one: &Combination) -> (Vec<String>, Vec<Step>, Vec<Step>) {
+        let mut captures: Vec<String> = one.values.iter().map(|(variable, _)| variable.clone()).collect();
+        let before = self.steps(&at.key("before"), raw.before.as_deref().unwrap_or_default(), &mut captures);
+        let mut of_hooks = captures.clone();
+        let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
+        (captures, before, after)
     }
 
     /// The names under `metrics`.
