@@ -121,14 +121,7 @@ impl Lower<'_> {
             text: true,
         };
         let expect = self.expectations(&written, asked);
-        let mut capture: Vec<Capture> = Vec::new();
-        for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
-            for (name, raw) in &fields.0 {
-                let found = self.capture(&at.key(name), name, raw);
-                capture.retain(|known| *known.name != **name);
-                capture.extend(found);
-            }
-        }
+        let capture = self.captures(&written);
         let ok = written.field("ok", |step| step.ok.as_ref()).map(|(list, at)| self.ok_status(&at, list));
         let ok = ok.or_else(|| match &action {
             Action::Http(_) => None,
@@ -157,6 +150,19 @@ impl Lower<'_> {
             think: course.think,
             ..Step::new(name.as_str(), action)
         })
+    }
+
+    /// What is kept of the answer: the step's own, and that of its named request.
+    fn captures(&mut self, written: &Written<'_>) -> Vec<Capture> {
+        let mut capture: Vec<Capture> = Vec::new();
+        for (fields, at) in written.both("capture", |step| step.capture.as_ref()) {
+            for (name, raw) in &fields.0 {
+                let found = self.capture(&at.key(name), name, raw);
+                capture.retain(|known| *known.name != **name);
+                capture.extend(found);
+            }
+        }
+        capture
     }
 
     /// What the step does, and its name if it is given none.
