@@ -23,6 +23,7 @@ pub mod plan;
 pub mod poller;
 pub mod pool;
 pub mod probing;
+mod quoted;
 pub mod recorder;
 pub mod report;
 pub mod run;
