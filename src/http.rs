@@ -4,6 +4,7 @@
 //! tool may do neither. The connection is polled in the task of the user who holds it, so a virtual user is one task.
 
 pub mod auth;
+pub mod body;
 pub mod capture;
 pub mod classify;
 pub mod conn;

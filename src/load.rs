@@ -27,6 +27,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod samples;
+mod state;
 pub mod stop;
 mod streamed;
 pub mod user;

@@ -1,5 +1,6 @@
 //! `plimsoll explain`: what a scenario will do, as a timeline with its sums, before anything is sent.
 
+mod document;
 mod picture;
 mod text;
 
@@ -7,7 +8,7 @@ use super::{args::ExplainArgs, check, exit, out, out::say, run};
 use crate::{
     daemon::boot,
     load::{
-        forecast::{Count, Forecast, Shape, forecast},
+        forecast::{Forecast, forecast},
         host::{self, Host, Shortage},
     },
     model::{
@@ -17,13 +18,13 @@ use crate::{
     },
     schedule,
     telemetry::{
-        catalogue::Family,
+        catalogue::{Family, Kind},
         metrics::{Build, Metrics, ScenarioFacts},
     },
 };
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Scheduled starts that are shown.
 const STARTS: usize = 3;
@@ -58,7 +59,7 @@ pub(super) fn main(args: &ExplainArgs) -> anyhow::Result<u8> {
     let now = SystemClock.now().wall;
     let explained: Vec<_> = chosen.iter().map(|scenario| explain(scenario, &loaded.settings.policy, now)).collect();
     if args.json {
-        let all: Vec<Value> = explained.iter().map(document).collect();
+        let all: Vec<Value> = explained.iter().map(document::of).collect();
         out::print(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
     } else {
         let texts: Vec<String> = explained.iter().map(text::of).collect();
@@ -84,7 +85,12 @@ fn explain<'a>(scenario: &'a Scenario, policy: &crate::model::settings::Policy, 
     let facts = boot::metric_facts(scenario, &schedule);
     let lines = |facts: &[ScenarioFacts]| -> u64 {
         let snapshot = Metrics::new(facts, &[], Build::THIS, now).snapshot(now);
-        Family::ALL.iter().map(|family| snapshot.table(*family).len() as u64).sum()
+        // A distribution is a line for each bound and for infinity, a sum and a count.
+        let each = |family: &Family| match family.spec().kind {
+            Kind::Histogram => family.spec().bounds.len() as u64 + 3,
+            _ => 1,
+        };
+        Family::ALL.iter().map(|family| snapshot.table(*family).len() as u64 * each(family)).sum()
     };
     Explained {
         scenario,
@@ -95,65 +101,4 @@ fn explain<'a>(scenario: &'a Scenario, policy: &crate::model::settings::Policy, 
         schedule,
         starts: starts.take(STARTS).collect(),
     }
-}
-
-fn count(count: Count) -> Value {
-    json!({"least": count.least, "most": count.most, "exact": count.is_exact()})
-}
-
-fn document(explained: &Explained<'_>) -> Value {
-    let Explained { scenario, forecast, host, .. } = explained;
-    let seconds = |time: std::time::Duration| time.as_secs_f64();
-    let parts = forecast.parts.iter().map(|part| {
-        let mut shown = json!({
-            "name": part.name,
-            "at_s": seconds(part.at),
-            "sooner": part.sooner,
-            "follows": part.follows,
-            "length_s": part.length.map(seconds),
-            "iterations": count(part.iterations),
-        });
-        match part.shape {
-            Shape::Rate(from, to) => shown["rate_per_s"] = json!([from, to]),
-            Shape::Users(from, to) => shown["users"] = json!([from, to]),
-            Shape::Bursts { size, repeat, every } => {
-                shown["bursts"] = json!({"size": size, "repeat": repeat, "every_s": every.map(seconds)});
-            }
-            Shape::Turns(users) => shown["turns"] = json!(users),
-        }
-        shown
-    });
-    json!({
-        "scenario": &*scenario.name,
-        "target": scenario.target.base.to_string(),
-        "executor": scenario.executor(),
-        "schedule": explained.schedule,
-        "next": explained.starts.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "parts": parts.collect::<Vec<_>>(),
-        "repeat": scenario.repeat.times.max(1),
-        "iterations": count(forecast.iterations),
-        "requests": count(forecast.requests),
-        "duration_s": forecast.duration.map(seconds),
-        "grace_s": seconds(forecast.grace),
-        "concurrency": forecast.concurrency,
-        "connections": forecast.connections,
-        "body_bytes_per_iteration": forecast.body_bytes,
-        "series": forecast.series,
-        "metrics": explained.metrics,
-        "memory_bytes": forecast.memory,
-        "network": scenario.network.map(|network| network.to_string()),
-        "events": scenario.events.iter().map(|event| json!({
-            "at_s": seconds(event.at), "do": &*event.act.name,
-            "undo": event.undo.as_ref().map(|undo| undo.name.to_string()),
-        })).collect::<Vec<_>>(),
-        "thresholds": scenario.thresholds.iter().map(|threshold| json!({
-            "expr": &*threshold.source, "implicit": threshold.implicit,
-        })).collect::<Vec<_>>(),
-        "host": {
-            "open_files": host.files, "local_ports": host.ports, "memory_bytes": host.memory,
-        },
-        "cannot": explained.shortages.iter().map(|shortage| json!({
-            "what": shortage.what, "help": shortage.help,
-        })).collect::<Vec<_>>(),
-    })
 }

@@ -109,7 +109,7 @@ impl Shown {
                 class.reason,
                 row.vu,
                 row.iteration,
-                human_seconds(row.sample.latency.as_secs_f64()),
+                human_seconds(row.sample.latency.unwrap_or_default().as_secs_f64()),
             )
         })
     }

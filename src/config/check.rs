@@ -24,7 +24,8 @@ pub(crate) fn check(
 ) -> Option<Json> {
     let def = schema.get("title").and_then(Json::as_str).unwrap_or_default();
     let def = if def == "Plimsoll configuration" { "File" } else { def };
-    let mut checker = Checker { root: schema, sources, problems, path: Vec::new(), removed: Vec::new() };
+    let mut checker =
+        Checker { root: schema, sources, problems, path: Vec::new(), removed: Vec::new(), lost: Vec::new() };
     let place = Place { def, key: "", label: String::new(), span: root.locate(&[]), secret: false };
     if let Value::Null = root.value {
         let help = if def == "File" {
@@ -42,6 +43,7 @@ pub(crate) fn check(
     }
     let json = checker.node(root, schema, &place);
     // From the last to the first, so that the indexes of those before stay right.
+    lost.append(&mut checker.lost);
     let mut removed = checker.removed;
     removed.sort();
     for path in removed.iter().rev() {
@@ -76,6 +78,8 @@ struct Checker<'a> {
     path: Vec<Seg>,
     /// Items that were left out.
     removed: Vec<Vec<Seg>>,
+    /// Captures that were left out.
+    lost: Vec<String>,
 }
 
 /// One way a value may be written.
@@ -157,7 +161,9 @@ impl<'a> Checker<'a> {
     }
 
     fn place<'p>(entry: &'p Entry, def: &'p str, secret: bool) -> Place<'p> {
-        let secret = !mask::is_reference(&entry.key) && (secret || mask::sensitive_key(&entry.key));
+        // The token of a stream is where its text stands.
+        let reference = mask::is_reference(&entry.key) || def == "StreamMap";
+        let secret = !reference && (secret || mask::sensitive_key(&entry.key));
         Place { def, key: &entry.key, label: String::new(), span: entry.key_span, secret }
     }
 
@@ -175,6 +181,9 @@ impl<'a> Checker<'a> {
                 }
                 _ => Some(entry.node.to_json()),
             };
+            if value.is_none() && place.key == "capture" {
+                self.lost.push(entry.key.clone());
+            }
             if let Some(value) = value
                 && !out.contains_key(&entry.key)
             {
@@ -286,7 +295,8 @@ impl<'a> Checker<'a> {
             }
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if takes("string") => {
                 let message = format!("{name} is {wanted}, and {shown} is {}", node.kind());
-                (message, format!("quote it if it is meant as text: \"{shown}\""))
+                let help = hints::shape(place.key, "", &shown);
+                (message, help.unwrap_or_else(|| format!("quote it if it is meant as text: \"{shown}\"")))
             }
             _ if node.is_collection() => {
                 (format!("{name} is {wanted}, and this is {}", node.kind()), format!("write {wanted}"))

@@ -219,6 +219,10 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "tz" | "zone" => "write `timezone: Europe/Berlin`",
         "jsonpath" | "json_path" | "jsonPath" if def == "Capture" => "write `json: $.id`",
         "regexp" | "re" | "pattern" if def == "Capture" => "write `regex: \"id=(\\d+)\"`",
+        key if def == "ThresholdMap" && foreign_metric(key).is_some() => {
+            "thresholds are a list of conditions: write `- p95(latency) < 500ms` and `- rate(failed) < 1%`"
+        }
+        key if def == "Stage" && key.starts_with(|c: char| c.is_ascii_digit()) => "write `{duration: 20s, target: 50}`",
         "threshold" | "condition" if def == "ThresholdMap" => "write `expr: p95(latency) < 2s`",
         "abortOnFail" => "write `abort_on_fail: true`",
         "delayAbortEval" => "write `delay_abort_eval: 30s`",
@@ -241,11 +245,42 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
     })
 }
 
+/// What a metric of another tool, or in other words, is called here.
+pub(crate) fn foreign_metric(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "errors" | "error" | "error_rate" | "failures" | "failure" | "fails" | "http_req_failed" => "failed",
+        "http_req_duration" | "response_time" | "response_times" | "duration" | "rt" | "p95" | "p99" => "latency",
+        "http_reqs" | "hits" | "calls" | "throughput" => "requests",
+        "iteration_duration" => "iteration",
+        "dropped_iterations" | "drops" | "skipped" => "dropped",
+        "rejections" | "rejects" | "throttled" => "rejected",
+        "success" | "successes" | "succeeded" | "passed" | "checks" | "success_rate" => "ok",
+        "http_req_waiting" | "first_token" | "time_to_first_token" => "ttft",
+        _ => return None,
+    })
+}
+
+/// What a selector of another tool, or in other words, is called here.
+pub(crate) fn foreign_selector(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "code" | "status_code" | "http_status" => "select by the status: `{status=503}`, `{status=5xx}`",
+        "name" | "request" | "endpoint" | "url" | "path" | "route" => "select by the request's name: `{step=NAME}`",
+        "task" => "a task is its steps: select by one, `{step=NAME}`, or tag them: `tags: {task: …}`",
+        "vu" | "identity" => {
+            "tag the requests by it: write `tags: {who: \"${identity}\"}` in a step, and select by `who`"
+        }
+        "stage" => "stages are one line of load; `phases:` and the levels of stepped-vus are told apart",
+        "expected_response" => "requests that went well are `ok`, others `rejected` and `failed`",
+        _ => return None,
+    })
+}
+
 /// What a variable of another tool is called here.
 pub(crate) fn foreign_variable(name: &str) -> Option<&'static str> {
     Some(match name {
         "__VU" | "user_id" | "userId" => "vu",
         "__ITER" | "loopCount" => "iteration",
+        "i" | "index" | "counter" => "n",
         "guid" => "uuid",
         "timestamp" => "now",
         "testId" | "test_id" => "run_id",
@@ -265,6 +300,8 @@ pub(crate) fn shape(key: &str, def: &str, shown: &str) -> Option<String> {
         ("repeat", _) => format!("write `repeat: {{times: {shown}, pause: 10s}}`"),
         (_, "Step") => format!("write `{{get: {shown}}}`"),
         (_, "Target") => format!("write `{{base_url: \"{shown}\"}}`"),
+        ("stream", _) => "write `stream: sse` (OpenAI) or `stream: ndjson` (Ollama)".to_owned(),
+        (_, "Capture") if shown.starts_with('$') => format!("write `{{json: {shown}}}`"),
         (_, "Capture") => "write `{json: $.id}`, `{header: x-id}` or `{regex: \"id=([0-9]+)\"}`".to_owned(),
         (_, "Stat") => "write `{get: /stats, json: $.queued}` or `{prometheus: /metrics, series: queue_length}`".to_owned(),
         _ => return None,

@@ -125,6 +125,10 @@ struct Lower<'a> {
     known: BTreeMap<&'static str, Vec<String>>,
     /// What other tasks of the same users capture.
     elsewhere: Vec<String>,
+    /// A `stream` could not be read: which answers are streamed is not known.
+    stream_unread: bool,
+    /// The lists of the scenario's `state`, where steps may grow them.
+    lists: Vec<String>,
     /// Fields of the scenario's data; `None` where it could not be read.
     fields: BTreeMap<String, Option<BTreeSet<String>>>,
 }
@@ -166,6 +170,8 @@ pub(crate) fn lower(
         policy_in_force: crate::model::settings::Policy::default(),
         known,
         elsewhere: Vec::new(),
+        stream_unread: false,
+        lists: Vec::new(),
         fields: BTreeMap::new(),
     };
     lower.constants();

@@ -4,6 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 pub use super::reach::{GENERATOR, POLICY};
 use super::{
+    body::Room,
     conn::Conn,
     reach::{Reach, Stage},
     shape::Slow,
@@ -91,6 +92,7 @@ impl Opener {
 pub struct Dialer {
     opener: Opener,
     version: HttpVersion,
+    bodies: Room,
     /// The line that its connections have, where it is made slow.
     line: Option<NetworkSpec>,
 }
@@ -106,13 +108,18 @@ impl Dialer {
         };
         let tls = target.base.https.then(|| Tls::new(&http.tls, alpn)).transpose()?;
         let opener = Opener::new(target.base.clone(), policy, tls, http.dns_ttl, http.connect_timeout);
-        Ok(Self { opener, version: http.version, line: None })
+        Ok(Self { opener, version: http.version, bodies: Room::default(), line: None })
     }
 
     /// Another dialer to the same target, with the same TLS configuration: it reads no file again.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { opener: self.opener.another(), version: self.version, line: self.line }
+        Self { opener: self.opener.another(), version: self.version, bodies: self.bodies.clone(), line: self.line }
+    }
+
+    /// Room for the long bodies of what is asked over its connections, and over those of the others.
+    pub fn bodies(&self) -> &Room {
+        &self.bodies
     }
 
     /// Makes the line of its connections as slow as `network` says.

@@ -6,6 +6,7 @@ use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 
 use super::{
+    body::Room,
     conn::Conn,
     h2::{CALM, REFUSED},
     request::Outgoing,
@@ -37,6 +38,8 @@ pub struct Want<'a> {
     pub headers: bool,
     /// A longer body is a failure.
     pub max_body: u64,
+    /// What is kept of long bodies has to find room here; `None`: it is bounded by `max_body` alone.
+    pub room: Option<Room>,
     /// Sees the body as it comes.
     pub sink: Option<Sink<'a>>,
 }
@@ -45,7 +48,7 @@ impl Want<'_> {
     /// The same, for another try.
     pub fn again(&mut self) -> Want<'_> {
         let sink = self.sink.as_mut().map(|sink| &mut **sink as Sink<'_>);
-        Want { body: self.body, headers: self.headers, max_body: self.max_body, sink }
+        Want { body: self.body, headers: self.headers, max_body: self.max_body, room: self.room.clone(), sink }
     }
 }
 
@@ -88,19 +91,21 @@ pub struct ExchangeError {
 pub enum Unanswered {
     /// Nothing of the request had left.
     Unsent,
+    /// The target says that it did nothing with it.
+    Undone,
     /// In good order, without a reset.
     Closed,
 }
 
 impl ExchangeError {
-    /// Whether a request of this kind may be sent once more over a new connection, had this one carried others before.
-    /// Then what looks like a fault may be the target's time-out of an idle connection that crossed our request. Whoever
+    /// Whether a request of this kind may be sent once more over a new connection; `reused`: this one had carried others
+    /// before. Then what looks like a fault may be the target's time-out of an idle connection that crossed our request. Whoever
     /// closes an idle connection says goodbye and does not reset; and a request that may have been read is repeated only
     /// if doing it twice is doing it once.
-    pub fn may_repeat(&self, method: &Method) -> bool {
-        match self.unanswered {
+    pub fn may_repeat(&self, method: &Method, reused: bool) -> bool {
+        match self.unanswered.filter(|how| reused || *how == Unanswered::Undone) {
             None => false,
-            Some(Unanswered::Unsent) => true,
+            Some(Unanswered::Unsent | Unanswered::Undone) => true,
             Some(Unanswered::Closed) => method.is_idempotent(),
         }
     }

@@ -1,33 +1,75 @@
 //! Answers that were asked for in gzip, decoded within a bound: a small answer may hold an endless one.
 
-use std::io::Read as _;
+use std::io::{Cursor, Read as _};
 
 use ::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 
 use super::exchange::{Answer, ExchangeError};
 use crate::model::outcome::fail;
 
-/// The answer with its body decoded, if it is encoded; at most `max` bytes of it.
-pub fn decode(mut answer: Answer, max: u64) -> Result<Answer, ExchangeError> {
+/// What is longer than this, packed or not, is decoded beside the run's thread: it would make everybody else late.
+const INLINE: u64 = 64 * 1024;
+
+/// The answer with its body decoded, if it is encoded; at most `max` bytes of it. Must be called within a runtime.
+pub async fn decode(mut answer: Answer, max: u64) -> Result<Answer, ExchangeError> {
     let encoding = answer.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     if !matches!(encoding.as_deref(), Some(b"gzip" | b"x-gzip")) || answer.body.is_empty() {
         return Ok(answer);
     }
-    let mut body = Vec::new();
-    let read = flate2::read::MultiGzDecoder::new(&*answer.body).take(max.saturating_add(1)).read_to_end(&mut body);
-    let error =
-        |reason, detail| Err(ExchangeError { status: Some(answer.status), ..ExchangeError::new(reason, detail) });
-    if let Err(why) = read {
-        return error(fail::PROTOCOL, format!("the body is not the gzip that its header says: {why}"));
+    let short = answer.body.len() as u64 <= INLINE;
+    let mut decoding = Decoding::new(std::mem::take(&mut answer.body), max);
+    if !short || !decoding.go_on(INLINE) {
+        let aside = move || {
+            decoding.go_on(u64::MAX);
+            decoding
+        };
+        decoding = match tokio::task::spawn_blocking(aside).await {
+            Ok(decoding) => decoding,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
     }
-    if body.len() as u64 > max {
-        return error(fail::BODY_LIMIT, format!("the body is larger than {max} bytes once it is decoded"));
-    }
+    let body = decoding.body().map_err(|error| ExchangeError { status: Some(answer.status), ..error })?;
     answer.headers.remove(CONTENT_ENCODING);
     answer.headers.remove(CONTENT_LENGTH);
-    answer.body = Bytes::from(body);
+    answer.body = body;
     Ok(answer)
+}
+
+/// A body on its way out of its wrapping.
+struct Decoding {
+    from: MultiGzDecoder<Cursor<Bytes>>,
+    body: Vec<u8>,
+    max: u64,
+    fault: Option<std::io::Error>,
+}
+
+impl Decoding {
+    fn new(packed: Bytes, max: u64) -> Self {
+        Self { from: MultiGzDecoder::new(Cursor::new(packed)), body: Vec::new(), max, fault: None }
+    }
+
+    /// Decodes until there are `most` bytes, or one more than there may be; whether that was all.
+    fn go_on(&mut self, most: u64) -> bool {
+        let most = most.min(self.max.saturating_add(1));
+        let room = most.saturating_sub(self.body.len() as u64);
+        self.fault = self.from.by_ref().take(room).read_to_end(&mut self.body).err();
+        self.fault.is_some() || (self.body.len() as u64) < most || most > self.max
+    }
+
+    fn body(self) -> Result<Bytes, ExchangeError> {
+        let Self { body, max, fault, .. } = self;
+        if let Some(why) = fault {
+            let detail = format!("the body is not the gzip that its header says: {why}");
+            return Err(ExchangeError::new(fail::PROTOCOL, detail));
+        }
+        if body.len() as u64 > max {
+            let detail = format!("the body is larger than {max} bytes once it is decoded");
+            return Err(ExchangeError::new(fail::BODY_LIMIT, detail));
+        }
+        Ok(body.into())
+    }
 }
 
 #[cfg(test)]
@@ -45,16 +87,21 @@ mod tests {
         encoder.finish().expect("it is memory")
     }
 
-    fn decoded(body: Vec<u8>, encoding: Option<&'static str>) -> Result<Vec<u8>, &'static str> {
+    fn answer(body: Vec<u8>, encoding: Option<&'static str>) -> Answer {
         let mut headers = HeaderMap::new();
         headers.extend(encoding.map(|encoding| (CONTENT_ENCODING, HeaderValue::from_static(encoding))));
         let length = body.len() as u64;
-        let answer = Answer { status: StatusCode::OK, headers, body: body.into(), length, ended: clock::mono() };
-        decode(answer, 1000).map(|answer| answer.body.to_vec()).map_err(|error| error.reason)
+        Answer { status: StatusCode::OK, headers, body: body.into(), length, ended: clock::mono() }
     }
 
     #[test]
     fn bodies_are_decoded_within_their_bound() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let within = |body: Vec<u8>, encoding, max| {
+            let decoded = runtime.block_on(decode(answer(body, encoding), max));
+            decoded.map(|answer| answer.body.to_vec()).map_err(|error| error.reason)
+        };
+        let decoded = |body, encoding| within(body, encoding, 1000);
         let text = b"hello hello hello".to_vec();
         assert_eq!(decoded(packed(&text), Some("gzip")), Ok(text.clone()));
         assert_eq!(
@@ -68,5 +115,28 @@ mod tests {
         let mut half = packed(b"hello hello hello");
         half.truncate(12);
         assert_eq!(decoded(half, Some("gzip")), Err(fail::PROTOCOL));
+        // What is decoded in two goes is the same.
+        for size in [INLINE - 1, INLINE, INLINE + 1, 10 * INLINE] {
+            let text: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            assert_eq!(within(packed(&text), Some("gzip"), size), Ok(text.clone()), "{size}");
+            assert_eq!(within(packed(&text), Some("gzip"), size - 1), Err(fail::BODY_LIMIT), "{size}");
+            let mut half = packed(&text);
+            half.truncate(half.len() - 4);
+            assert_eq!(within(half, Some("gzip"), size), Err(fail::PROTOCOL), "{size}");
+        }
+        let empty = packed(b"").repeat(10_000);
+        assert_eq!(decoded(empty, Some("gzip")), Ok(Vec::new()), "long, and nothing in it");
+    }
+
+    #[tokio::test]
+    async fn a_bomb_keeps_nobody_from_their_turn() {
+        let (bomb, small) = (packed(&vec![0; 30_000_000]), packed(b"small"));
+        let order = std::cell::RefCell::new(Vec::new());
+        let one = async |name: &'static str, packed: Vec<u8>| {
+            let size = decode(answer(packed, Some("gzip")), 30_000_000).await.expect("it is gzip").body.len();
+            order.borrow_mut().push((name, size));
+        };
+        tokio::join!(one("bomb", bomb), one("small", small));
+        assert_eq!(order.take(), [("small", 5), ("bomb", 30_000_000)], "who comes later is done sooner");
     }
 }

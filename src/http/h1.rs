@@ -17,7 +17,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use self::{
@@ -25,7 +24,8 @@ use self::{
     head::{Asked, Fault, Framing, Head},
 };
 use super::{
-    exchange::{Answer, ExchangeError, Keep, START_BYTES, Unanswered, Want},
+    body::Body,
+    exchange::{Answer, ExchangeError, Unanswered, Want},
     request::Outgoing,
     stream::Metered,
 };
@@ -33,9 +33,6 @@ use crate::model::{clock, outcome::fail};
 
 /// What is read at once, on the stack.
 const READ: usize = 16 * 1024;
-
-/// Set aside for a body because it says how long it is; the rest when it comes.
-const MAX_RESERVED: u64 = 1024 * 1024;
 
 /// The connection.
 #[derive(Debug)]
@@ -78,9 +75,7 @@ struct Work<'a, 'sink> {
     sending: Sending<'a>,
     decoder: Decoder,
     head: Option<Head>,
-    /// Bytes of body so far, and what is kept of them.
-    length: u64,
-    kept: Vec<u8>,
+    body: Body,
 }
 
 /// The request on its way.
@@ -96,7 +91,8 @@ impl<'a, 'sink> Work<'a, 'sink> {
     fn new(stream: &'a mut Metered, request: &'a Outgoing, want: Want<'sink>) -> Self {
         let asked = Asked { head: request.method() == ::http::Method::HEAD, headers: want.headers };
         let sending = Sending { parts: request.wire(), flushed: false, trouble: None };
-        Self { stream, want, sending, decoder: Decoder::new(asked), head: None, length: 0, kept: Vec::new() }
+        let body = Body::new(&want);
+        Self { stream, want, sending, decoder: Decoder::new(asked), head: None, body }
     }
 
     /// Both directions at once: a target may answer before it has read the whole request, and then reads no more of it.
@@ -139,31 +135,14 @@ impl<'a, 'sink> Work<'a, 'sink> {
     fn head(&mut self, head: Head) -> Result<(), ExchangeError> {
         let length = if let Framing::Length(length) = head.framing { length } else { 0 };
         self.head = Some(head);
-        if length > self.want.max_body {
-            return Err(self.too_large());
-        }
-        if self.want.body == Keep::All {
-            self.kept.reserve_exact(length.min(MAX_RESERVED) as usize);
-        }
-        Ok(())
+        self.body.claims(length).map_err(|error| self.with_status(error))
     }
 
     fn body(&mut self, data: &[u8]) -> Result<(), ExchangeError> {
-        self.length += data.len() as u64;
-        if self.length > self.want.max_body {
-            return Err(self.too_large());
-        }
+        self.body.add(data).map_err(|error| self.with_status(error))?;
         if let Some(sink) = &mut self.want.sink {
             sink(data, self.stream.meter().last_read().unwrap_or_else(clock::mono));
         }
-        let room = match self.want.body {
-            Keep::All => data.len(),
-            Keep::Start => START_BYTES.saturating_sub(self.kept.len()).min(data.len()),
-        };
-        if self.kept.is_empty() {
-            self.kept.reserve_exact(room);
-        }
-        self.kept.extend_from_slice(&data[..room]);
         Ok(())
     }
 
@@ -174,8 +153,8 @@ impl<'a, 'sink> Work<'a, 'sink> {
         let answer = Answer {
             status: head.status,
             headers: head.headers,
-            body: Bytes::from(std::mem::take(&mut self.kept)),
-            length: self.length,
+            body: self.body.take(),
+            length: self.body.length(),
             ended: self.stream.meter().last_read().unwrap_or_else(clock::mono),
         };
         (answer, reusable)
@@ -214,12 +193,12 @@ impl<'a, 'sink> Work<'a, 'sink> {
         self.error(fail::PROTOCOL, fault.to_string())
     }
 
-    fn too_large(&self) -> ExchangeError {
-        self.error(fail::BODY_LIMIT, format!("the body is larger than {} bytes", self.want.max_body))
+    fn error(&self, reason: &'static str, detail: String) -> ExchangeError {
+        self.with_status(ExchangeError::new(reason, detail))
     }
 
-    fn error(&self, reason: &'static str, detail: String) -> ExchangeError {
-        ExchangeError { reason, detail, status: self.head.as_ref().map(|head| head.status), unanswered: None }
+    fn with_status(&self, error: ExchangeError) -> ExchangeError {
+        ExchangeError { status: self.head.as_ref().map(|head| head.status), ..error }
     }
 }
 

@@ -5,6 +5,8 @@ mod pipe;
 
 use std::{
     cell::Cell,
+    future::poll_fn,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -20,8 +22,9 @@ use tokio::task::AbortHandle;
 
 use self::pipe::{Pipe, Tally};
 use super::{
+    body::Body,
     dial::{DialError, failed},
-    exchange::{Answer, ExchangeError, Keep, START_BYTES, Unanswered, Want},
+    exchange::{Answer, ExchangeError, Unanswered, Want},
     stream::{Meter, Transport},
 };
 use crate::model::{clock, outcome::fail};
@@ -30,7 +33,7 @@ use crate::model::{clock, outcome::fail};
 pub const STREAMS: usize = 100;
 
 /// What may come in unasked on a stream, and on the connection as a whole.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Longest head of an answer.
@@ -67,17 +70,19 @@ impl Drop for Shared {
     }
 }
 
-/// A stream on its way; one that is dropped before its answer was complete leaves its mark.
+/// A request on its way; one that is dropped before its answer was complete leaves its mark.
 struct Active<'a> {
     shared: &'a Shared,
-    read_before: u64,
+    /// What had come in when its stream was opened. One that still waits for its turn cannot tell whether the connection
+    /// is dead.
+    read_before: Option<u64>,
     complete: bool,
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.shared.active.set(self.shared.active.get() - 1);
-        if !self.complete && self.shared.tally.read_so_far() == self.read_before {
+        if !self.complete && self.read_before == Some(self.shared.tally.read_so_far()) {
             self.shared.dead.set(true);
         }
     }
@@ -99,7 +104,7 @@ impl Session {
             .max_concurrent_reset_streams(1024)
             .handshake::<_, Bytes>(Pipe::new(transport, tally.clone()))
             .await
-            .map_err(|error| failed(fail::PROTOCOL, &error))?;
+            .map_err(|error| failed(if error.is_io() { fail::RESET } else { fail::PROTOCOL }, &error))?;
         // Why it ended is told to every stream that is on it.
         let driver = tokio::spawn(async move {
             let _told = connection.await.is_err();
@@ -146,7 +151,7 @@ impl Session {
     ) -> Result<(Answer, Option<HeaderMap>), ExchangeError> {
         let shared = &*self.shared;
         shared.active.set(shared.active.get() + 1);
-        let mut active = Active { shared, read_before: shared.tally.read_so_far(), complete: false };
+        let mut active = Active { shared, read_before: None, complete: false };
         let head = head(request, shared.https)
             .map_err(|error| ExchangeError::new(fail::PROTOCOL, format!("the request is none for HTTP/2: {error}")))?;
         let told = |error: h2::Error| {
@@ -155,16 +160,28 @@ impl Session {
         };
         let mut sender = self.sender.clone().ready().await.map_err(told)?;
         let empty = request.body().is_empty();
-        meter.note_write(0);
         shared.carried.set(shared.carried.get() + 1);
-        let (response, mut body) = sender.send_request(head, empty).map_err(told)?;
+        let (mut response, mut body) = sender.send_request(head, empty).map_err(told)?;
         if !empty {
             body.send_data(request.body().clone(), true).map_err(told)?;
         }
-        let response = response.await.map_err(told)?;
+        let response = poll_fn(|cx| {
+            // Until the target takes another stream the request lies here: the sender is ready again once it has left.
+            if active.read_before.is_none() && matches!(sender.poll_ready(cx), Poll::Ready(Ok(()))) {
+                meter.note_write(0);
+                active.read_before = Some(shared.tally.read_so_far());
+            }
+            Pin::new(&mut response).poll(cx)
+        })
+        .await;
+        let response = response.map_err(|error| {
+            let error = told(error);
+            let unsent = error.unanswered.filter(|_| active.read_before.is_none()).map(|_| Unanswered::Unsent);
+            ExchangeError { unanswered: unsent.or(error.unanswered), ..error }
+        })?;
         shared.tally.share(meter);
         let (head, body) = response.into_parts();
-        let mut reading = Reading { body, kept: Vec::new(), length: 0 };
+        let mut reading = Reading { kept: Body::new(&want), body };
         let trailers = reading.all(&mut want, meter, &shared.tally).await.map_err(|error| ExchangeError {
             status: Some(head.status),
             unanswered: None,
@@ -174,8 +191,8 @@ impl Session {
         let answer = Answer {
             status: head.status,
             headers: head.headers,
-            body: Bytes::from(reading.kept),
-            length: reading.length,
+            body: reading.kept.take(),
+            length: reading.kept.length(),
             ended: clock::mono(),
         };
         Ok((answer, trailers))
@@ -185,8 +202,7 @@ impl Session {
 /// A body on its way in.
 struct Reading {
     body: RecvStream,
-    kept: Vec<u8>,
-    length: u64,
+    kept: Body,
 }
 
 impl Reading {
@@ -199,21 +215,12 @@ impl Reading {
         while let Some(data) = self.body.data().await {
             let data = data.map_err(|error| told(&error, false))?;
             tally.share(meter);
-            self.length += data.len() as u64;
-            if self.length > want.max_body {
-                let detail = format!("the body is larger than {} bytes", want.max_body);
-                return Err(ExchangeError::new(fail::BODY_LIMIT, detail));
-            }
+            self.kept.add(&data)?;
             // What was taken makes room for more; a stream that has ended needs none.
             let _ended = self.body.flow_control().release_capacity(data.len()).is_err();
             if let Some(sink) = &mut want.sink {
                 sink(&data, meter.last_read().unwrap_or_else(clock::mono));
             }
-            let room = match want.body {
-                Keep::All => data.len(),
-                Keep::Start => START_BYTES.saturating_sub(self.kept.len()).min(data.len()),
-            };
-            self.kept.extend_from_slice(&data[..room]);
         }
         self.body.trailers().await.map_err(|error| told(&error, false))
     }
@@ -250,8 +257,9 @@ fn told(error: &h2::Error, nothing: bool) -> ExchangeError {
         Some(_) if ours => (fail::PROTOCOL, "what came is not HTTP/2"),
         _ => (fail::RESET, "the connection broke"),
     };
-    let closed = nothing && (error.is_go_away() && reason == Some(Reason::NO_ERROR));
-    let unanswered = closed.then_some(Unanswered::Closed);
+    // A GOAWAY in good order is told to those whose streams the target did nothing with; the others go on to their end.
+    let undone = nothing && error.is_go_away() && error.is_remote() && reason == Some(Reason::NO_ERROR);
+    let unanswered = undone.then_some(Unanswered::Undone);
     ExchangeError { unanswered, ..ExchangeError::new(outcome, format!("{what}: {error}")) }
 }
 

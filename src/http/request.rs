@@ -1,6 +1,6 @@
 //! A step's request, filled in for one iteration (pure).
 
-use std::{cell::RefCell, fmt::Write as _, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, fmt::Write as _, rc::Rc, sync::Arc};
 
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
@@ -8,7 +8,11 @@ use ::http::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{auth, h1::encode, scope::Scope};
+use super::{
+    auth,
+    h1::encode,
+    scope::{Row, Scope},
+};
 use crate::model::{
     scenario::{BodySpec, Part, PartData, RequestSpec, Target},
     template::{JsonTemplate, Template, percent_encode},
@@ -26,6 +30,8 @@ pub struct Outgoing {
     request: Request<Bytes>,
     /// The head, and the body behind it if it is short.
     wire: Bytes,
+    /// What its body appended to a list.
+    appended: Option<Box<serde_json::Value>>,
 }
 
 impl Outgoing {
@@ -36,7 +42,12 @@ impl Outgoing {
             wire.reserve_exact(request.body().len());
             wire.extend_from_slice(request.body());
         }
-        Self { request, wire: wire.into() }
+        Self { request, wire: wire.into(), appended: None }
+    }
+
+    /// What its body appended to a list last: `${sent}`.
+    pub fn appended(&self) -> Option<&serde_json::Value> {
+        self.appended.as_deref()
     }
 
     /// Its method.
@@ -121,7 +132,7 @@ pub fn build_with(
     let host = HeaderValue::try_from(target.base.authority()).map_err(|error| format!("host: {error}"))?;
     headers.insert(HOST, host);
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    let (body, kind) = body(&spec.body, scope)?;
+    let (body, kind, appended) = body(&spec.body, scope)?;
     if let Some(kind) = kind {
         headers.insert(CONTENT_TYPE, kind);
     }
@@ -154,15 +165,45 @@ pub fn build_with(
         .body(body)
         .map_err(|error| format!("path `{uri}`: {error}"))?;
     *request.headers_mut() = headers;
-    Ok(Outgoing::new(request))
+    Ok(Outgoing { appended, ..Outgoing::new(request) })
 }
 
 /// The text of a template, filled in.
 pub(super) fn fill(template: &Template, scope: &Arc<Scope>) -> Result<String, String> {
     match template.as_literal() {
         Some(text) => Ok(text.to_owned()),
-        None => template.render(&scope.value()).map_err(|error| error.message),
+        None => template
+            .render(&scope.value())
+            .map_err(|error| lacking(template.variables(), scope).unwrap_or(error.message)),
     }
+}
+
+/// Which of the names that a template uses have no value; `None` if all have one, and something else is wrong.
+fn lacking(names: BTreeSet<String>, scope: &Scope) -> Option<String> {
+    let has = |name: &str| {
+        let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+        let parts = rest.split('.').filter(|part| !part.is_empty());
+        scope.get(first).is_some_and(|value| {
+            let mut value = Some(&value);
+            parts.for_each(|part| value = value.and_then(|value| value.get(part)));
+            value.is_some()
+        })
+    };
+    let say = |name: String| match scope
+        .rows
+        .iter()
+        .find(|row| name.strip_prefix("data.").is_some_and(|of| is_of(of, row)))
+    {
+        Some(row) => format!("all rows of `data.{}` were taken", row.feed),
+        None => format!("`{name}` has no value"),
+    };
+    let missing: Vec<String> = names.into_iter().filter(|name| !has(name)).map(say).collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
+/// Whether a field is one of a feed of which there is no row left.
+fn is_of(field: &str, row: &Row) -> bool {
+    row.index.is_none() && field.split('.').next() == Some(&*row.feed)
 }
 
 fn header(name: &HeaderName, template: &Template, scope: &Arc<Scope>) -> Result<HeaderValue, String> {
@@ -173,14 +214,24 @@ fn header(name: &HeaderName, template: &Template, scope: &Arc<Scope>) -> Result<
     Ok(value)
 }
 
-fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<HeaderValue>), String> {
-    Ok(match spec {
+/// A body, its media type, and what it appended to a list.
+type Body = (Bytes, Option<HeaderValue>, Option<Box<serde_json::Value>>);
+
+fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<Body, String> {
+    let (body, kind) = match spec {
         BodySpec::None => (Bytes::new(), None),
         BodySpec::Raw(bytes) => (bytes.clone(), None),
         BodySpec::Text(template) => (fill(template, scope).map_err(|why| format!("body: {why}"))?.into(), None),
         BodySpec::Json(template) => {
-            let json = template.render(&scope.value()).map_err(|error| format!("json: {}", error.message))?;
-            (json, Some(HeaderValue::from_static("application/json")))
+            let kind = Some(HeaderValue::from_static("application/json"));
+            if let JsonTemplate::Fixed(_, text) = template {
+                return Ok((text.clone(), kind, None));
+            }
+            let json = template
+                .value(&scope.value())
+                .map_err(|error| format!("json: {}", lacking(template.variables(), scope).unwrap_or(error.message)))?;
+            let appended = template.appended_to(&json).map(Box::new);
+            return Ok((json.to_string().into(), kind, appended));
         }
         BodySpec::Multipart(parts) => {
             let (body, kind) = multipart(parts, scope)?;
@@ -199,7 +250,8 @@ fn body(spec: &BodySpec, scope: &Arc<Scope>) -> Result<(Bytes, Option<HeaderValu
             }
             (text.into(), Some(HeaderValue::from_static("application/x-www-form-urlencoded")))
         }
-    })
+    };
+    Ok((body, kind, None))
 }
 
 /// RFC 7578. Names were checked when the configuration was loaded: they hold no quotes and no control characters.

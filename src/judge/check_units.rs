@@ -62,6 +62,7 @@ fn sides(
     right_at: usize,
     units: Option<&BTreeMap<Name, Unit>>,
 ) -> Result<(), ExprError> {
+    let stat = matches!(left, Measure::Of(aggregate) if matches!(aggregate.metric, Metric::Stat(_)));
     let (left, right) = (dim(left, units, left_at)?, dim(right, units, right_at)?);
     let (left, right) = match (left, right) {
         (Dim::Open, _) | (_, Dim::Open) => return Ok(()),
@@ -85,7 +86,10 @@ fn sides(
     } else {
         format!("{} cannot be compared with {}", in_words(left), in_words(right))
     };
-    Err(ExprError::new(at, message).help(format!("write the limit like {example}")))
+    // A share of a figure that is read as a plain number.
+    let plain = (left, right) == (Unit::Count, Unit::Ratio) && stat;
+    let more = if plain { ", or give the figure its unit where it is declared: `unit: \"%\"`" } else { "" };
+    Err(ExprError::new(at, message).help(format!("write the limit like {example}{more}")))
 }
 
 fn dim(measure: &Measure, units: Option<&BTreeMap<Name, Unit>>, at: usize) -> Result<Dim, ExprError> {

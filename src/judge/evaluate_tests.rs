@@ -27,7 +27,7 @@ pub(super) fn record(data: &mut RunData, step: &str, group: Option<(&str, &str)>
     let sample = Sample {
         class: Classified { outcome: end.0, reason: end.1.into() },
         status: (end.2 > 0).then_some(end.2),
-        latency,
+        latency: Some(latency),
         service_time: Some(latency / 2),
         timing: [Some(latency / 4), None, None, None, Some(latency / 2), None],
         bytes: (0, 0),
@@ -350,4 +350,30 @@ fn sentences() {
     let threshold = parse_threshold("rate(ok) == 100%").expect("parses");
     let said = sentence(&threshold, &judged("rate(ok) == 100%", &many, &history));
     assert_eq!(said, "rate(ok) == 100% is breached: 99.99 %");
+}
+
+#[test]
+fn a_counter_that_was_born_in_the_run_began_at_0() {
+    let check = |readings: &[Option<f64>], lacking: bool, expected: Option<f64>| {
+        // Second by second, as a run tells it.
+        let mut data = RunData::default();
+        for (n, reading) in (0_u32..).zip(readings) {
+            let mut second = RunData::default();
+            let series = second.stats.entry("target_rejected".into()).or_default();
+            match reading {
+                Some(value) => series.push(StatPoint { at: f64::from(n), value: *value }),
+                None => series.fail(lacking),
+            }
+            data.merge(&second);
+        }
+        let found = judged("increase(target_rejected) <= 100", &data, &history());
+        assert_eq!(found.value, expected, "{readings:?}");
+    };
+    check(&[None, Some(5.0)], true, Some(5.0));
+    check(&[None, None, Some(5.0), Some(8.0)], true, Some(8.0));
+    check(&[Some(5.0), None, Some(8.0)], true, Some(3.0));
+    // Whether there was one before is not known.
+    check(&[None, Some(5.0)], false, None);
+    check(&[None, Some(5.0), Some(8.0)], false, Some(3.0));
+    check(&[None, None], true, None);
 }

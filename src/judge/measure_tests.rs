@@ -47,7 +47,7 @@ fn stream(data: &mut RunData, ttft: u64, outcome: Outcome, stalls: u64) {
     let sample = Sample {
         class: Classified { outcome, reason: "".into() },
         status: Some(200),
-        latency: ended,
+        latency: Some(ended),
         service_time: Some(ended),
         timing: [None; 6],
         bytes: (0, 0),

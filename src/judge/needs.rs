@@ -68,6 +68,7 @@ impl Needs {
             counts: all.counts,
             time: if self.iteration { all.time.clone() } else { <_>::default() },
             span: all.span,
+            plan: all.plan,
         };
         RunData {
             series: second.series.iter().map(|(key, series)| (key.clone(), keep(series))).collect(),

@@ -109,8 +109,12 @@ pub(super) fn elapsed(data: &RunData, aggregate: &Aggregate) -> Option<(f64, u64
 /// Seconds that a count per second is divided by: of a level, a phase, … its own, otherwise the measured window.
 pub(super) fn seconds(data: &RunData, aggregate: &Aggregate) -> f64 {
     let grouped = aggregate.selectors.iter().any(|selector| matches!(selector.by, Dimension::Group(_)));
-    let own = if grouped { elapsed(data, aggregate) } else { None };
-    own.map_or_else(|| data.window.as_secs_f64(), |(seconds, _)| seconds)
+    let own = || {
+        let mut all = Iterations::default();
+        iterations(data, aggregate).for_each(|part| all.merge_counts(part));
+        all.seconds()
+    };
+    grouped.then(own).flatten().unwrap_or(data.window.as_secs_f64())
 }
 
 /// Whether all selectors of one dimension accept a value.

@@ -159,7 +159,8 @@ fn stat(name: &Name, aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<V
     if aggregate.by == Aggregation::Restarts {
         return restarts(name, evidence);
     }
-    let points = &evidence.data.stats.get(name)?.points;
+    let series = evidence.data.stats.get(name)?;
+    let points = &series.points;
     let (first, last) = (points.first()?, points.last()?);
     let samples = points.len() as u64;
     let values = || points.iter().map(|point| point.value);
@@ -167,6 +168,8 @@ fn stat(name: &Name, aggregate: &Aggregate, evidence: &Evidence<'_>) -> Option<V
         let previous = evidence.history.previous.as_ref().filter(|_| aggregate.since_last_run)?;
         previous.stats.get(&**name)?.last
     };
+    // What the target shows only once it has counted something began at 0.
+    let before = || before().or(series.unborn.then_some(0.0));
     let value = match aggregate.by {
         Aggregation::First => first.value,
         Aggregation::Last => last.value,

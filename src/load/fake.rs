@@ -31,6 +31,18 @@ pub struct Fake {
     watches: bool,
     seen: Cell<u64>,
     answered: Cell<u64>,
+    /// Requests that wait for their answer, and most of them at once.
+    waiting: Cell<u64>,
+    peak: Cell<u64>,
+}
+
+/// A request that waits for its answer, or was given up.
+struct Waits<'a>(&'a Cell<u64>);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl fmt::Debug for Fake {
@@ -43,12 +55,19 @@ impl Fake {
     /// A target that behaves like this.
     pub fn new(behaviour: impl Fn(u64) -> FakeAnswer + 'static) -> Self {
         let behaviour = move |n, _: &Request<()>| (behaviour(n), HeaderMap::new());
-        Self { behaviour: Box::new(behaviour), watches: false, seen: Cell::new(0), answered: Cell::new(0) }
+        Self { watches: false, ..Self::watching(behaviour) }
     }
 
     /// A target that looks at the heads of its requests, and sends headers.
     pub fn watching(behaviour: impl Fn(u64, &Request<()>) -> (FakeAnswer, HeaderMap) + 'static) -> Self {
-        Self { behaviour: Box::new(behaviour), watches: true, seen: Cell::new(0), answered: Cell::new(0) }
+        Self {
+            behaviour: Box::new(behaviour),
+            watches: true,
+            seen: Cell::default(),
+            answered: Cell::default(),
+            waiting: Cell::default(),
+            peak: Cell::default(),
+        }
     }
 
     /// Requests that reached it, and those that it answered.
@@ -56,8 +75,16 @@ impl Fake {
         (self.seen.get(), self.answered.get())
     }
 
+    /// Most requests that waited for their answers at once.
+    pub fn peak(&self) -> u64 {
+        self.peak.get()
+    }
+
     pub(super) async fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Failure> {
         self.seen.set(self.seen.get() + 1);
+        self.waiting.set(self.waiting.get() + 1);
+        self.peak.set(self.peak.get().max(self.waiting.get()));
+        let _waits = Waits(&self.waiting);
         let mut head = Request::new(());
         if self.watches {
             *head.method_mut() = request.method().clone();

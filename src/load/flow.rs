@@ -8,11 +8,13 @@ mod repeat;
 mod retry;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-pub(super) use retry::after as retry_after;
+pub(super) use repeat::MAX_VALUES;
+pub(super) use retry::{after as retry_after, pause as retry_pause};
 
 use super::{
     perform::Performed,
@@ -23,7 +25,7 @@ use crate::{
     model::{
         Name, clock,
         labels::Labels,
-        outcome::{CLIENT_ABORT, Outcome},
+        outcome::{CLIENT_ABORT, DropReason, Outcome},
         scenario::{Reaction, Step, Think},
     },
 };
@@ -139,15 +141,18 @@ impl Shared {
     }
 
     /// Counts a request that is done, keeps what was captured, and says how the iteration goes on.
-    fn settle(&self, step: &Step, walk: &mut Walk<'_>, done: Performed, intended: Instant) -> Done {
+    fn settle(&self, step: &Step, walk: &mut Walk<'_>, mut done: Performed, intended: Instant) -> Done {
         if walk.tally != Tally::Load {
             return self.settle_hook(step, walk, done);
         }
         if let Some(reason) = done.refused {
             self.recorder.drop_one(reason, intended);
-            self.note(step, &done, Outcome::Failed);
+            if reason != DropReason::Deadline {
+                self.note(step, &done, Outcome::Failed);
+            }
             return Done::at(reaction(step, Outcome::Failed), done.ended);
         }
+        let grown = if step.push.is_empty() { BTreeMap::new() } else { self.pushed(step, walk.scope, &mut done) };
         let tagged = (!step.tags.is_empty()).then(|| tagged(step, walk));
         let labels = tagged.as_ref().unwrap_or(walk.labels);
         let series = self.recorder.series(&step.name, labels);
@@ -161,6 +166,9 @@ impl Shared {
             self.tell(step, labels, walk.scope, &done, intended);
         }
         keep(walk.scope, done.captured);
+        if !grown.is_empty() {
+            Arc::make_mut(walk.scope).captures.extend(grown);
+        }
         let gone = &*done.landing.class.reason == CLIENT_ABORT;
         let left = if gone { Left::Gone } else { reaction(step, outcome) };
         Done { left, ended: done.ended, retry_after: done.retry_after }
@@ -214,10 +222,13 @@ fn tagged(step: &Step, walk: &Walk<'_>) -> Labels {
             Some(text) => text.to_owned(),
             None => template.render(&walk.scope.value()).unwrap_or_else(|_| "unknown".to_owned()),
         };
-        let clean: String =
-            value[..value.floor_char_boundary(MAX_TAG)].chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-        labels.with(name.clone(), clean)
+        labels.with(name.clone(), tag(&value))
     })
+}
+
+/// The value of a tag, as a label shows it.
+pub(super) fn tag(value: &str) -> String {
+    value[..value.floor_char_boundary(MAX_TAG)].chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }
 
 /// The length of a pause; what paces whole iterations is no pause of a step.

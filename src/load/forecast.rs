@@ -1,81 +1,57 @@
 //! What a run will do, in numbers and as a timeline, before anything is sent (pure): exact where the plan says so, bounds
 //! where it depends on how soon the target answers. The same plans are carried out by the executors.
 
+mod beside;
+mod count;
+mod labels;
 mod parts;
+mod steps;
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
+pub use count::Count;
+pub use labels::Planned;
 pub use parts::{Part, Shape};
 
+use self::{
+    labels::Kept,
+    parts::Point,
+    steps::{Sends, body_bytes, longest},
+};
 use super::plan::{self, limit::Limit, outline::group_outline};
 use crate::model::{
-    scenario::{Arrangement, BodySpec, Connections, Executor, Group, LoopOver, Scenario, Step, Think},
+    scenario::{Action, Arrangement, BurstGap, Connections, Executor, FeedEnd, FeedOrder, Group, Scenario},
     settings::Policy,
 };
-
-/// At least so many, and at most so many where something bounds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// At least.
-    pub least: u64,
-    /// At most; `None` = nothing in the plan says so.
-    pub most: Option<u64>,
-}
-
-impl Count {
-    /// Exactly so many.
-    pub fn exactly(count: u64) -> Self {
-        Self { least: count, most: Some(count) }
-    }
-
-    /// Whether it is known to the unit.
-    pub fn is_exact(self) -> bool {
-        self.most == Some(self.least)
-    }
-
-    /// Whether `count` is within.
-    pub fn covers(self, count: u64) -> bool {
-        count >= self.least && self.most.is_none_or(|most| count <= most)
-    }
-
-    fn plus(self, other: Self) -> Self {
-        let most = self.most.zip(other.most).map(|(a, b)| a.saturating_add(b));
-        Self { least: self.least.saturating_add(other.least), most }
-    }
-
-    fn times(self, other: Self) -> Self {
-        let most = self.most.zip(other.most).map(|(a, b)| a.saturating_mul(b));
-        Self { least: self.least.saturating_mul(other.least), most }
-    }
-
-    fn or(self, other: Self) -> Self {
-        let most = self.most.zip(other.most).map(|(a, b)| a.max(b));
-        Self { least: self.least.min(other.least), most }
-    }
-}
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.most {
-            Some(most) if most == self.least => write!(f, "{most}"),
-            Some(most) => write!(f, "{} to {most}", self.least),
-            None => write!(f, "at least {}", self.least),
-        }
-    }
-}
 
 /// What a run will do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forecast {
     /// In order; of the first repetition.
     pub parts: Vec<Part>,
-    /// Iterations of all repetitions.
+    /// Iterations of all repetitions, those included that our own caps drop.
     pub iterations: Count,
-    /// Requests, sent and dropped, where every answer is ok; tries again come on top.
+    /// Requests, sent and dropped, where every answer is ok.
     pub requests: Count,
+    /// Tries of the same request on top where answers are not ok, at most; `None` = nothing bounds them.
+    pub again: Option<u64>,
+    /// Of the requests, those that our own caps drop however soon the target answers, at least.
+    pub dropped: u64,
+    /// `policy.max_rate` is below what an open load sends: more may be dropped.
+    pub exceeds: bool,
+    /// Polls before the last one of each step with `until`; beside the requests, as in the document of a run.
+    pub polls: Count,
+    /// What is sent before, after and around the load, releases included, where every answer is ok; in no rate.
+    pub hooks: Count,
+    /// What is planned under each label, as in the document of a run: `level=2`, `burst=3`; the first thousand.
+    pub groups: BTreeMap<String, Planned>,
     /// Planned length at most; the grace comes on top. `None` = it ends with its last answer.
     pub duration: Option<Duration>,
-    /// How long requests may take after that.
+    /// It may end sooner: with its iterations.
+    pub sooner: bool,
+    /// When its last part ends at the latest, the grace of each part included.
+    pub ends: Option<Duration>,
+    /// How long requests may take after the planned end of a part.
     pub grace: Duration,
     /// Unanswered requests at once, at most.
     pub concurrency: u64,
@@ -83,10 +59,10 @@ pub struct Forecast {
     pub connections: u64,
     /// A connection is opened for each request: so many per second, where the load is open.
     pub opened_per_s: Option<f64>,
-    /// Bytes of the request bodies of one iteration where they are known, of the largest task.
+    /// Bytes of the request bodies of one iteration at most, where they are known, of the largest task.
     pub body_bytes: Option<u64>,
-    /// Distributions that the run keeps, each with its three outcomes.
-    pub series: u64,
+    /// Series that the run keeps: one for each step and each of its labels.
+    pub series: Count,
     /// Memory that users, connections and distributions take at the peak, in bytes; measured, not exact.
     pub memory: u64,
 }
@@ -102,141 +78,238 @@ const HISTS: u64 = 2 * 12;
 
 /// What `scenario` will do where `policy` bounds it.
 pub fn forecast(scenario: &Scenario, policy: &Policy) -> Forecast {
-    let zero = Count::exactly(0);
-    let (mut iterations, mut requests, mut parts) = (zero, zero, Vec::new());
-    let (mut concurrency, mut connections, mut at) = (0u64, 0u64, Duration::ZERO);
-    let (mut sooner, mut follows) = (false, false);
+    let mut all = Sum::default();
+    let (mut begin, mut end) = (Point::START, Point::START);
     for group in &scenario.groups {
-        let own = parts::of(group, policy);
-        iterations = iterations.plus(own.iterations);
-        requests = requests.plus(own.requests);
-        let most = group_concurrency(scenario, group);
-        let held = match group.load.connections {
-            Connections::PerVu => most,
-            Connections::Pool(size) => most.min(u64::from(size)),
-        };
-        if scenario.arrangement == Arrangement::Sequence {
-            (concurrency, connections) = (concurrency.max(most), connections.max(held));
-        } else {
-            (concurrency, connections) = (concurrency + most, connections + held);
-            (at, sooner, follows) = (Duration::ZERO, false, false);
+        let mut own = parts::of(scenario, group, policy);
+        let rows = last_row(scenario, group);
+        for part in &mut own.parts {
+            part.iterations.least = part.iterations.least.min(rows.unwrap_or(u64::MAX));
         }
-        parts.extend(own.parts.into_iter().map(|part| part.after(at, sooner, follows)));
-        at += own.length.unwrap_or_default();
-        sooner |= own.sooner;
-        follows |= own.length.is_none();
+        all.add(scenario, group, &own.parts, rows, policy);
+        let most = group_concurrency(scenario, group);
+        let held = group_connections(scenario, group, most);
+        if scenario.arrangement == Arrangement::Sequence {
+            (all.concurrency, all.connections) = (all.concurrency.max(most), all.connections.max(held));
+        } else {
+            (all.concurrency, all.connections) = (all.concurrency + most, all.connections + held);
+            begin = Point::START;
+        }
+        all.parts.extend(own.parts.into_iter().map(|part| part.after(begin)));
+        begin = begin.plus(own.end);
+        end = end.max(begin);
     }
-    let times = Count::exactly(u64::from(scenario.repeat.times.max(1)));
-    let series: u64 = scenario.groups.iter().map(|group| series(group)).sum();
-    let user = USER_BYTES + if scenario.target.base.https { TLS_BYTES } else { 0 };
-    let outline = plan::outline(scenario);
-    Forecast {
-        parts,
-        iterations: iterations.times(times),
-        requests: requests.times(times),
-        duration: outline.duration,
-        grace: plan::grace(scenario),
-        concurrency,
-        connections: connections + u64::from(beside(scenario)),
-        opened_per_s: outline.rate_per_s.filter(|_| !scenario.target.http.reuse),
-        body_bytes: scenario.groups.iter().map(|group| body_bytes(group)).try_fold(0, |most, own| Some(own?.max(most))),
-        series,
-        memory: concurrency * user + series * HISTS * HIST_BYTES,
+    all.finish(scenario, end)
+}
+
+/// The sums of the groups so far.
+#[derive(Debug, Default)]
+struct Sum {
+    parts: Vec<Part>,
+    iterations: Count,
+    requests: Count,
+    again: Count,
+    dropped: u64,
+    exceeds: bool,
+    polls: Count,
+    hooks: Count,
+    kept: Kept,
+    concurrency: u64,
+    connections: u64,
+}
+
+impl Sum {
+    fn add(&mut self, scenario: &Scenario, group: &Group, parts: &[Part], rows: Option<u64>, policy: &Policy) {
+        let mut iterations: Count = parts.iter().map(|part| part.iterations).sum();
+        iterations.least = iterations.least.min(rows.unwrap_or(u64::MAX));
+        let sends = Sends::of_iteration(group);
+        let caps = Caps::of(scenario, group, policy);
+        let dropped = caps.dropped(iterations, group, policy);
+        // What is dropped is one request, whatever would have followed.
+        let started = |all: Count| caps.started(all);
+        let sent = started(iterations).times(sends.requests);
+        let requests = Count {
+            least: if caps.exceeded { iterations.least } else { sent.least + caps.sure(iterations) },
+            most: sent.most.map(|most| most.saturating_add(caps.sure(iterations)).max(iterations.most.unwrap_or(0))),
+        };
+        // A probe that is tried again is tried as a whole.
+        let attempts =
+            if let Executor::Probe { attempts } = group.load.executor { u64::from(attempts.max(1)) } else { 1 };
+        let tried = Count::exactly(attempts);
+        let again = Count::at_most(sends.again).times(tried).plus(sends.requests.times(Count::exactly(attempts - 1)));
+        let beside = beside::of_group(group, iterations);
+        self.iterations = self.iterations.plus(iterations);
+        self.requests = self.requests.plus(requests);
+        self.dropped += dropped;
+        self.exceeds |= caps.exceeded;
+        self.again = self.again.plus(again.times(iterations));
+        self.polls = self.polls.plus(sends.polls.times(iterations).times(tried)).plus(beside.polls);
+        self.hooks = self.hooks.plus(beside.hooks);
+        self.kept.add(scenario, group, parts, started);
+    }
+
+    fn finish(self, scenario: &Scenario, end: Point) -> Forecast {
+        let repetitions = scenario.repeat.times.max(1);
+        let times = Count::exactly(u64::from(repetitions));
+        let outline = plan::outline(scenario);
+        let grace = plan::grace(scenario);
+        let pauses = scenario.repeat.pause.saturating_mul(repetitions - 1);
+        let ends = end.latest.map(|latest| latest.saturating_mul(repetitions).saturating_add(pauses));
+        let limit = scenario.schedule.timeout.map(|timeout| timeout.saturating_add(grace));
+        let (before, after) = (beside::of_steps(&scenario.before), beside::of_steps(&scenario.after));
+        let sure = end.earliest.saturating_mul(repetitions).saturating_add(pauses);
+        let events = beside::of_events(&scenario.events, sure);
+        let around = scenario.events.len() as u64
+            + u64::from(scenario.target.stats.is_some() || !scenario.before.is_empty() || !scenario.after.is_empty());
+        let series = self.kept.series();
+        let user = USER_BYTES + if scenario.target.base.https { TLS_BYTES } else { 0 };
+        let users = self.concurrency.max(self.connections);
+        Forecast {
+            parts: self.parts,
+            iterations: self.iterations.times(times),
+            requests: self.requests.times(times),
+            again: self.again.times(times).most,
+            dropped: self.dropped.saturating_mul(u64::from(repetitions)),
+            exceeds: self.exceeds,
+            polls: self.polls.times(times).plus(before.polls).plus(after.polls).plus(events.polls),
+            hooks: self.hooks.times(times).plus(before.hooks).plus(after.hooks).plus(events.hooks),
+            groups: self.kept.groups,
+            duration: outline.duration,
+            sooner: end.earliest < end.at,
+            ends: ends.into_iter().chain(limit).min(),
+            grace,
+            concurrency: self.concurrency,
+            connections: self.connections + around,
+            opened_per_s: outline.rate_per_s.filter(|_| !scenario.target.http.reuse),
+            body_bytes: scenario
+                .groups
+                .iter()
+                .map(|group| body_bytes(group))
+                .try_fold(0, |most, own| Some(own?.max(most))),
+            series,
+            memory: users * user + series.most.unwrap_or(0) * HISTS * HIST_BYTES,
+        }
     }
 }
 
-/// Whether there are hooks or figures of the target, which have a connection of their own.
-fn beside(scenario: &Scenario) -> bool {
-    scenario.target.stats.is_some() || !scenario.before.is_empty() || !scenario.after.is_empty()
+/// What our own caps do to a group.
+#[derive(Debug, Clone, Copy)]
+struct Caps {
+    /// Of each burst, those beyond `max_in_flight`: of how many, so many.
+    over: (u64, u64),
+    /// `policy.max_rate` is below what the plan sends.
+    exceeded: bool,
+}
+
+impl Caps {
+    fn of(scenario: &Scenario, group: &Group, policy: &Policy) -> Self {
+        let rate = |group: &Group| {
+            let each = Sends::of_iteration(group).requests.most.unwrap_or(u64::MAX) as f64;
+            group_outline(group).rate_per_s.unwrap_or(0.0) * each
+        };
+        let open = |group: &Group| {
+            use Executor::{Burst, ConstantArrivalRate, RampingArrivalRate, Search};
+            matches!(
+                group.load.executor,
+                Burst { .. } | ConstantArrivalRate { .. } | RampingArrivalRate { .. } | Search(_)
+            )
+        };
+        let together = match scenario.arrangement {
+            Arrangement::Sequence => rate(group) + burst_rate(group, policy),
+            Arrangement::SideBySide => {
+                scenario.groups.iter().map(|each| rate(each) + burst_rate(each, policy)).sum::<f64>()
+            }
+        };
+        let over = match group.load.executor {
+            Executor::Burst { size, .. } => (u64::from(size), u64::from(size.saturating_sub(group.load.max_in_flight))),
+            _ => (1, 0),
+        };
+        Self { over, exceeded: open(group) && together > policy.max_rate }
+    }
+
+    /// Iterations that are certainly dropped.
+    fn sure(&self, iterations: Count) -> u64 {
+        iterations.least / self.over.0.max(1) * self.over.1
+    }
+
+    /// Iterations that come past the caps.
+    fn started(&self, iterations: Count) -> Count {
+        let sure = self.sure(iterations);
+        let started = Count { least: iterations.least - sure, most: iterations.most.map(|most| most - sure) };
+        if self.exceeded { started.or_none() } else { started }
+    }
+
+    /// Requests that are dropped at least; of each iteration it is one at most.
+    fn dropped(&self, iterations: Count, group: &Group, policy: &Policy) -> u64 {
+        let sure = self.sure(iterations);
+        if !self.exceeded {
+            return sure;
+        }
+        let each = Sends::of_iteration(group).requests.least.max(1);
+        let length = group_outline(group).duration.map(|length| length.saturating_add(group.load.graceful_stop));
+        let admitted = length.map_or(f64::INFINITY, |length| parts::most_admitted(policy, length)) / each as f64;
+        iterations.least.saturating_sub(admitted.ceil() as u64).max(sure)
+    }
+}
+
+/// Requests per second that bursts ask of the gate: all of one burst at once where that is more than may leave at once.
+fn burst_rate(group: &Group, policy: &Policy) -> f64 {
+    let Executor::Burst { size, repeat, gap } = &group.load.executor else { return 0.0 };
+    let each = Sends::of_iteration(group).requests.most.unwrap_or(u64::MAX) as f64 * f64::from(*size);
+    let at_once = (policy.max_rate * 0.1).max(10.0);
+    let (BurstGap::Every(gap) | BurstGap::Pause(gap)) = gap;
+    let again = if *repeat > 1 { each / gap.as_secs_f64().max(1e-9) } else { 0.0 };
+    if each > at_once { f64::INFINITY } else { again }
+}
+
+/// Rows of the feed that ends the load of a group when they are all taken; 0 where others take of them too.
+fn last_row(scenario: &Scenario, group: &Group) -> Option<u64> {
+    let ends = scenario.data.iter().filter(|(_, feed)| feed.on_end == FeedEnd::Stop && feed.order != FeedOrder::Random);
+    let read = ends.filter(|(name, _)| {
+        let reads = |path: &String| path == "data" || path.split('.').nth(1) == Some(&***name);
+        group.steps().any(|step| step.reads("data").iter().any(reads))
+    });
+    let rows = read.map(|(_, feed)| feed.rows.len() as u64).min()?;
+    let alone = scenario.groups.len() == 1 && scenario.repeat.times <= 1 && group.tasks.len() == 1;
+    Some(if alone { rows } else { 0 })
 }
 
 /// Unanswered requests at once: of an open load no more than start while one iteration may last.
 fn group_concurrency(scenario: &Scenario, group: &Group) -> u64 {
     let outline = group_outline(group);
-    let most = outline.iterations.unwrap_or(u64::MAX).min(u64::from(outline.concurrency));
-    let Some(rate) = outline.rate_per_s else { return most };
-    longest(scenario, group).map_or(most, |time| most.min((rate * time.as_secs_f64()).ceil() as u64 + 1))
-}
-
-/// How long an iteration may last; `None` where something in it has no bound.
-fn longest(scenario: &Scenario, group: &Group) -> Option<Duration> {
-    let task = |steps: &[Step]| {
-        steps.iter().try_fold(Duration::ZERO, |sum, step| {
-            let plain = step.repeat.is_none() && step.until.is_none() && step.think.is_none();
-            plain.then(|| sum + step.timeout.unwrap_or(scenario.target.http.timeout))
-        })
-    };
-    group.tasks.iter().map(|each| task(&each.steps)).try_fold(Duration::ZERO, |most, own| Some(own?.max(most)))
-}
-
-/// Requests of one iteration, where every answer is ok.
-fn per_iteration(group: &Group) -> Count {
-    if let Executor::Limit(spec) = &group.load.executor {
-        return requests_of(&spec.acquire);
+    // Who has no iteration left to do still leaves.
+    let sharers = matches!(group.load.executor, Executor::SharedIterations { .. });
+    let leave = if group.on_stop.is_empty() || !sharers { 0 } else { u64::from(outline.concurrency) };
+    let most = outline.iterations.unwrap_or(u64::MAX).max(leave).min(u64::from(outline.concurrency));
+    let timeout = scenario.target.http.timeout;
+    let of_iteration = group.tasks.iter().map(|task| longest(&task.steps, timeout)).max().unwrap_or_default();
+    let time = of_iteration.saturating_add(longest(&group.on_start, timeout));
+    match (&group.load.executor, outline.rate_per_s) {
+        (Executor::Burst { size, gap: BurstGap::Every(every), .. }, _) => {
+            let bursts = u64::try_from(time.as_nanos() / every.as_nanos().max(1)).unwrap_or(u64::MAX);
+            most.min(bursts.saturating_add(1).saturating_mul(u64::from(*size)))
+        }
+        (Executor::Limit(spec), _) => u64::from(Limit::from(&**spec).concurrency()),
+        (_, Some(rate)) => most.min(((rate * time.as_secs_f64()).ceil() as u64).saturating_add(1)),
+        _ => most,
     }
-    let tasks = group.tasks.iter().map(|task| requests_of(&task.steps));
-    tasks.reduce(Count::or).unwrap_or(Count::exactly(0))
 }
 
-fn requests_of(steps: &[Step]) -> Count {
-    steps.iter().map(requests_of_step).fold(Count::exactly(0), Count::plus)
-}
-
-fn requests_of_step(step: &Step) -> Count {
-    let count = match step.repeat.as_ref().map(|repeat| &repeat.over) {
-        None => Count::exactly(1),
-        Some(LoopOver::Values(values)) => Count::exactly(values.len() as u64),
-        Some(LoopOver::Variable(_)) => Count { least: 0, most: None },
-        Some(LoopOver::Times(least, most)) => Count { least: u64::from(*least), most: Some(u64::from(*most)) },
+/// Connections of a group whose users have `most` requests unanswered.
+fn group_connections(scenario: &Scenario, group: &Group, most: u64) -> u64 {
+    let users = match &group.load.executor {
+        Executor::Limit(spec) => most.max(u64::from(Limit::from(&**spec).held())),
+        _ => most,
     };
-    if step.when.is_some() { Count { least: 0, ..count } } else { count }
-}
-
-/// The shortest pause from one iteration to the next of a user.
-fn shortest_gap(group: &Group) -> Duration {
-    let shortest = |think: Option<Think>| match think {
-        None | Some(Think::Poisson(_)) => Duration::ZERO,
-        Some(Think::Constant(pause) | Think::Between(pause, _) | Think::Pacing(pause)) => pause,
-        Some(Think::Throughput(rate)) => Duration::try_from_secs_f64(1.0 / rate.per_second()).unwrap_or(Duration::MAX),
+    let held = match group.load.connections {
+        Connections::PerVu => users,
+        Connections::Pool(size) => users.min(u64::from(size)),
     };
-    let own = shortest(group.think);
-    if matches!(group.think, Some(Think::Pacing(_) | Think::Throughput(_))) {
-        return own;
-    }
-    let within = |steps: &[Step]| steps.iter().map(|step| shortest(step.think)).sum::<Duration>();
-    own + group.tasks.iter().map(|task| within(&task.steps)).min().unwrap_or_default()
-}
-
-/// Bytes of the bodies of one iteration; `None` where they depend on what is filled in.
-fn body_bytes(group: &Group) -> Option<u64> {
-    let of = |steps: &[Step]| {
-        steps.iter().try_fold(0u64, |sum, step| {
-            let Some(request) = step.http() else { return Some(sum) };
-            let own = match &request.body {
-                BodySpec::None => 0,
-                BodySpec::Text(text) => text.as_literal()?.len() as u64,
-                BodySpec::Raw(bytes) => bytes.len() as u64,
-                BodySpec::Json(json) if json.variables().is_empty() => {
-                    json.render(&minijinja::Value::UNDEFINED).ok()?.len() as u64
-                }
-                _ => return None,
-            };
-            Some(sum + own)
-        })
-    };
-    group.tasks.iter().map(|task| of(&task.steps)).try_fold(0, |most, own| Some(own?.max(most)))
-}
-
-/// Distributions kept of a group: one for each step and each of its levels, bursts or parts.
-fn series(group: &Group) -> u64 {
-    let steps = group.steps().map(|step| &step.name).collect::<std::collections::BTreeSet<_>>().len() as u64;
-    let own = match &group.load.executor {
-        Executor::SteppedVus { levels, .. } => steps * levels.len() as u64,
-        Executor::Burst { repeat, .. } => steps.saturating_mul(*repeat),
-        Executor::Limit(spec) => spec.acquire.len() as u64 * Limit::from(&**spec).acts().len() as u64,
-        _ => steps,
-    };
-    own.min(super::recorder::MAX_SERIES as u64)
+    // What is no HTTP request has a connection of its own.
+    let asks = |action: fn(&Action) -> bool| group.steps().any(|step| action(&step.action));
+    let http = asks(|action| matches!(action, Action::Http(_))) || scenario.groups.is_empty();
+    let probes = if asks(|action| matches!(action, Action::Probe(_))) { most } else { 0 };
+    if http { held + probes } else { probes }
 }
 
 #[cfg(test)]

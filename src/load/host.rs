@@ -131,7 +131,7 @@ impl Host {
                 what: format!(
                     "memory: {} at once and {} series take about {} MB, and {} MB can be had",
                     plan.concurrency,
-                    plan.series,
+                    plan.series.most.unwrap_or(plan.series.least),
                     mega(plan.memory),
                     mega(memory)
                 ),

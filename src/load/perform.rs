@@ -16,6 +16,7 @@ use super::{
     flow::retry_after,
     patience::Waited,
     pool::{Connector, Lease, Wait},
+    stop::Cause,
     streamed::Streamed,
     user::{Shared, User},
 };
@@ -82,6 +83,11 @@ pub struct Performed {
 }
 
 impl Performed {
+    /// Whether anything was to be sent: it could be put together.
+    pub(super) fn was_put_together(&self) -> bool {
+        self.sample.latency.is_some()
+    }
+
     /// Ends it otherwise than its answer said.
     pub(super) fn fail(&mut self, class: Classified, detail: String) {
         self.sample.class = class.clone();
@@ -143,7 +149,7 @@ impl Shared {
         };
         let request = match request {
             Ok(request) => request,
-            Err(detail) => return unsendable(detail, intended),
+            Err(why) => return unsendable(&why),
         };
         let handed = clock::mono();
         let mut meter = step.stream.as_ref().map(StreamMeter::new);
@@ -164,6 +170,13 @@ impl Shared {
                 Waited::TimedOut => Err(timed_out(&progress, timeout)),
                 Waited::Cut => Err(self.cut_off()),
             }
+        };
+        let result = match result {
+            // All of it has come: decoding it is no time of the target's.
+            Ok(answer) if target.http.gzip => {
+                Box::pin(gzip::decode(answer, target.http.max_body)).await.map_err(Failure::from)
+            }
+            result => result,
         };
         if let (true, Ok(answer)) = (self.group.cookies, &result) {
             let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
@@ -203,11 +216,11 @@ impl Shared {
                 custom.clear();
             }
         }
-        let Wait { blocked, dial } = progress.wait.get();
+        let Wait { blocked, dial, .. } = progress.wait.get();
         let sample = Sample {
             class: landing.class.clone(),
             status: status.map(|status| status.as_u16()),
-            latency,
+            latency: Some(latency),
             service_time: times.service,
             timing: [blocked, dial.dns, dial.connect, dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,
@@ -233,7 +246,11 @@ impl Shared {
             || conditions().chain(until).next().is_some()
             || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
         let body = if all { Keep::All } else { Keep::Start };
-        Want { body, headers, max_body: target.http.max_body, sink: None }
+        let room = match &self.transport {
+            Transport::Net(connector) if all => Some(connector.bodies().clone()),
+            _ => None,
+        };
+        Want { body, headers, max_body: target.http.max_body, room, sink: None }
     }
 
     async fn attempt(
@@ -267,7 +284,7 @@ impl Shared {
         if self.network.is_some() {
             Box::pin(self.far_away()).await;
             if !lease.conn.usable() {
-                lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
+                lease = Box::pin(connector.renew(lease, kept, &progress.wait)).await?;
             }
         }
         loop {
@@ -288,12 +305,12 @@ impl Shared {
             match exchanged {
                 Ok(answer) => {
                     connector.give_back(lease, kept);
-                    return if http.gzip { Ok(gzip::decode(answer, http.max_body)?) } else { Ok(answer) };
+                    return Ok(answer);
                 }
                 // Once: over a shared connection the second one has carried requests too.
-                Err(error) if reused && !progress.reconnected.get() && error.may_repeat(request.method()) => {
+                Err(error) if !progress.reconnected.get() && error.may_repeat(request.method(), reused) => {
                     progress.reconnected.set(true);
-                    lease = Box::pin(connector.renew(lease, &progress.wait)).await?;
+                    lease = Box::pin(connector.renew(lease, kept, &progress.wait)).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -318,7 +335,7 @@ impl Shared {
         // Whoever still waits for a connection when the run is stopped has sent nothing yet, and no longer will.
         tokio::select! {
             biased;
-            () = self.stop.wait_draining() => Err(self.cut_off()),
+            () = self.stop.wait_draining() => Err(self.kept_back(&progress.wait.get())),
             lease = connector.lease(kept, handed, &progress.wait) => lease.map_err(Failure::from),
         }
     }
@@ -364,6 +381,19 @@ impl Shared {
         };
         let detail = detail.to_owned();
         Failure { outcome: Outcome::Failed, reason: fail::UNFINISHED, detail, status: None }
+    }
+
+    /// Ends a request that was handed over and has not left. Where the schedule leaves it no time while it waits for its
+    /// turn, it was not sent; a connection that does not come about is the target's doing, and what a person stops is
+    /// interrupted.
+    fn kept_back(&self, wait: &Wait) -> Failure {
+        let failure = self.cut_off();
+        if self.stop.cause() != Some(Cause::Timeout) || wait.has_its_turn {
+            return failure;
+        }
+        let detail =
+            "still waiting for a connection of the pool when the schedule's `timeout` ended the run".to_owned();
+        Failure { reason: DropReason::Deadline.as_str(), detail, ..failure }
     }
 
     /// Ends a poll as the end of the run would have ended it, had it been on its way.
@@ -439,19 +469,21 @@ pub(super) fn refusal(failure: &Failure) -> Option<DropReason> {
     match failure.reason {
         dial::POLICY => Some(DropReason::Policy),
         dial::GENERATOR => Some(DropReason::Generator),
+        reason if reason == DropReason::Deadline.as_str() => Some(DropReason::Deadline),
         _ => None,
     }
 }
 
-/// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held.
-pub(super) fn unsendable(detail: String, intended: Instant) -> Performed {
+/// A request whose template cannot be filled in, mostly for want of a value that no earlier answer held. It failed, as a
+/// connection that does not come about does; the target never saw it, so there is no latency.
+pub(super) fn unsendable(why: &str) -> Performed {
     let class = Classified { outcome: Outcome::Failed, reason: fail::CAPTURE.into() };
+    let detail = format!("not sent: {why}");
     let now = clock::mono();
-    let latency = now.saturating_duration_since(intended);
     let sample = Sample {
         class: class.clone(),
         status: None,
-        latency,
+        latency: None,
         service_time: None,
         timing: [None; 6],
         bytes: (0, 0),

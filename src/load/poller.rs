@@ -104,7 +104,7 @@ impl Poller {
             Some(conn) => conn,
             None => self.dialer.dial().await.1.map_err(|_| StatFault::Http)?,
         };
-        let want = Want { body: Keep::All, headers: false, max_body: MAX_BODY, sink: None };
+        let want = Want { body: Keep::All, headers: false, max_body: MAX_BODY, room: None, sink: None };
         let answer = exchange(&mut conn, &request, want).await.map_err(|_| StatFault::Http)?;
         self.kept = Some(conn);
         if answer.status.is_success() { Ok(answer.body) } else { Err(StatFault::Http) }

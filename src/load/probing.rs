@@ -87,7 +87,7 @@ impl Shared {
         let sample = Sample {
             class: landing.class.clone(),
             status: status.map(|status| status.as_u16()),
-            latency,
+            latency: Some(latency),
             service_time: times.service,
             timing: [None, dial.dns, dial.connect, dial.tls, times.ttfb, times.transfer],
             bytes: times.bytes,

@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    measure::data::{Iterations, RunData, Sample, Series, SeriesKey, StatPoint},
+    measure::{
+        data::{Iterations, RunData, Sample, Series, SeriesKey, StatPoint},
+        stats::StatFault,
+    },
     model::{
         Name,
         labels::Labels,
@@ -41,6 +44,7 @@ pub struct Recorder {
     active: Cell<u64>,
     throttled: Cell<u64>,
     crashes: Cell<u64>,
+    trims: Cell<u64>,
     /// Users whose `on_start` did not go well, and why the first of them.
     lost_users: RefCell<Option<(u64, String)>>,
 }
@@ -218,6 +222,19 @@ impl Recorder {
         iterations.span = Some((first.min(at(intended)), last.max(at(ended))));
     }
 
+    /// A plan of arrivals went from `from` to `to`, in a load that began at `began`; what lies outside of the measured window
+    /// is not of it.
+    pub fn plan(&self, labels: &Labels, began: Instant, (from, to): (Instant, Instant)) {
+        let (open, close) = self.window.get();
+        let from = open.map_or(from, |open| from.max(open));
+        let to = close.map_or(to, |close| to.min(close));
+        if from < to {
+            let at = |instant: Instant| instant.saturating_duration_since(began).as_secs_f64();
+            let part = Iterations { plan: Some((at(from), at(to))), ..Iterations::default() };
+            self.judged.borrow_mut().data.iterations.entry(labels.clone()).or_default().merge_counts(&part);
+        }
+    }
+
     /// One more poll of a step that counts with its final answer.
     pub fn poll(&self, intended: Instant) {
         self.side(intended).data.polls += 1;
@@ -229,13 +246,13 @@ impl Recorder {
         if ok { hooks.ok += 1 } else { hooks.failed += 1 }
     }
 
-    /// A reading of one of the target's figures; `None` = it failed.
-    pub fn stat(&self, name: &Name, point: Option<StatPoint>) {
+    /// A reading of one of the target's figures, or why there is none.
+    pub fn stat(&self, name: &Name, reading: Result<StatPoint, StatFault>) {
         let mut side = self.judged.borrow_mut();
         let series = side.data.stats.entry(name.clone()).or_default();
-        match point {
-            Some(point) => series.push(point),
-            None => series.failed += 1,
+        match reading {
+            Ok(point) => series.push(point),
+            Err(fault) => series.fail(fault == StatFault::MissingField),
         }
     }
 
@@ -291,6 +308,16 @@ impl Recorder {
     /// How many tasks panicked.
     pub fn crash_count(&self) -> u64 {
         self.crashes.get()
+    }
+
+    /// A list of the scenario's state had grown too long, and lost its oldest values.
+    pub fn trim(&self) {
+        self.trims.set(self.trims.get() + 1);
+    }
+
+    /// How often that was.
+    pub fn trim_count(&self) -> u64 {
+        self.trims.get()
     }
 
     /// A closed load had to wait for `policy.max_rate` or `policy.max_concurrency`.

@@ -88,6 +88,7 @@ pub fn summarise(scenario: &Scenario, data: &RunData, facts: Facts) -> RunSummar
         generator: facts.generator,
         hooks: data.hooks,
         polls: data.polls,
+        reconnects: total.reconnects,
         first_failure: facts.first_failure,
         hints: hints(scenario, &total),
         limit: None,

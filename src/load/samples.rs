@@ -148,7 +148,8 @@ struct Line<'a> {
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    latency_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_time_s: Option<f64>,
     send_lag_s: f64,
@@ -183,7 +184,7 @@ impl Row {
             outcome: sample.class.outcome.as_str(),
             reason: &sample.class.reason,
             status: sample.status,
-            latency_s: seconds(sample.latency),
+            latency_s: sample.latency.map(seconds),
             service_time_s: sample.service_time.map(seconds),
             send_lag_s: seconds(self.send_lag),
             timing_s: timing.collect(),
@@ -222,7 +223,7 @@ mod tests {
             sample: Sample {
                 class: Classified { outcome, reason: "status_429".into() },
                 status: Some(429),
-                latency: ms(20),
+                latency: Some(ms(20)),
                 service_time: Some(ms(18)),
                 timing: [None, None, Some(Duration::from_micros(250)), None, Some(ms(17)), Some(ms(1))],
                 bytes: (120, 64),

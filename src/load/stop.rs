@@ -58,6 +58,8 @@ struct State {
     /// The second signal: nothing follows the load.
     at_once: Cell<bool>,
     cause: Cell<Option<Cause>>,
+    /// The rows of data are used up: what the plan had beyond them is not planned any more.
+    out_of_data: Cell<bool>,
     changed: Notify,
     /// Those who watch for the cut through request after request, and the places that are free among them.
     watching: RefCell<Vec<Option<Rc<Slot>>>>,
@@ -143,6 +145,17 @@ impl Stop {
     pub fn end_of_plan(&self) {
         self.own.over.set(true);
         self.own.changed.notify_waiters();
+    }
+
+    /// The rows of data are used up: the plan ends here.
+    pub fn end_of_data(&self) {
+        self.own.out_of_data.set(true);
+        self.end_of_plan();
+    }
+
+    /// Whether the plan ended because the rows of data were used up.
+    pub fn is_out_of_data(&self) -> bool {
+        self.any(|state| state.out_of_data.get())
     }
 
     /// No new iteration and no new step of the whole run from now on. The first cause stays, but a person outranks the

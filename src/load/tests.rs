@@ -98,6 +98,7 @@ impl Bench {
         let (group, fake) = (Arc::new(group), Rc::new(fake));
         let mut scenario = scenario();
         scenario.groups = vec![group.clone()];
+        let stop = Stop::default();
         let shared = Shared {
             constants: scenario.constants.clone().into(),
             scenario: Arc::new(scenario),
@@ -109,7 +110,8 @@ impl Bench {
             network: None,
             gate: Gate::new(policy),
             recorder: Rc::new(Recorder::default()),
-            stop: Stop::default(),
+            plan: stop.clone(),
+            stop,
             clock: Arc::new(SystemClock),
             redactor: Redactor::new(Vec::new()),
             run_id: "r".into(),

@@ -59,6 +59,8 @@ pub struct Shared {
     pub recorder: Rc<Recorder>,
     /// When to end.
     pub stop: Stop,
+    /// That of the whole load of the group, where `stop` is of a part of it: a level, a user who may be taken away.
+    pub plan: Stop,
     /// Reads `now` for templates.
     pub clock: Arc<dyn Clock>,
     /// For what is quoted.
@@ -108,6 +110,8 @@ pub struct User {
     pub(super) last: BTreeMap<Name, serde_json::Value>,
     /// Its cookies, where the group keeps them.
     pub(super) jar: Jar,
+    /// What its state has grown to, where it lasts as long as the user.
+    pub(super) state: BTreeMap<Name, serde_json::Value>,
     /// How far its life has come.
     pub(super) life: Life,
 }
@@ -152,9 +156,19 @@ impl Turn {
 }
 
 impl Shared {
-    /// The same users' things with a stop and a group of their own.
+    /// The same for a load of its own: a group of a run of several, a repetition.
+    pub fn of_load(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
+        let plan = stop.clone();
+        Rc::new(Self { plan, ..self.with(stop, group) })
+    }
+
+    /// The same for a part of the load, with a stop and a group of its own.
     pub fn part(&self, stop: Stop, group: Arc<Group>) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new(self.with(stop, group))
+    }
+
+    fn with(&self, stop: Stop, group: Arc<Group>) -> Self {
+        Self {
             metrics: self.metrics.clone(),
             takes: if Arc::ptr_eq(&group, &self.group) {
                 self.takes.clone()
@@ -173,13 +187,14 @@ impl Shared {
             gate: self.gate.clone(),
             recorder: self.recorder.clone(),
             stop,
+            plan: self.plan.clone(),
             clock: self.clock.clone(),
             redactor: self.redactor.clone(),
             run_id: self.run_id.clone(),
             inherited: self.inherited.clone(),
             started: self.started.clone(),
             count: self.count.clone(),
-        })
+        }
     }
 
     /// A scope for the next iteration.
@@ -188,11 +203,12 @@ impl Shared {
         self.scope_of(turn, self.count.get())
     }
 
-    /// Takes a row of each feed that the task uses. The last row of a feed that ends the load ends it.
+    /// Takes a row of each feed that the task uses. The last row of a feed that ends the load ends it for all users of
+    /// the group.
     pub fn take_rows(&self, scope: &mut Scope, task: usize) {
         scope.rows = self.takes.take(task);
         if !scope.rows.is_empty() && self.takes.is_over(task) {
-            self.stop.end_of_plan();
+            self.plan.end_of_data();
         }
     }
 
@@ -229,9 +245,8 @@ impl Shared {
             intended = begun;
         }
         if self.takes.is_over(turn.task) {
-            // Its last row was taken while this one was about to begin.
-            self.stop.end_of_plan();
-            self.recorder.drop_one(DropReason::Deadline, intended);
+            // Its last row was taken while this one was about to begin: it is not planned any more.
+            self.plan.end_of_data();
             return IterationEnd::Interrupted;
         }
         let mut scope = self.scope(turn);
@@ -239,8 +254,12 @@ impl Shared {
         if !user.kept.is_empty() {
             scope.captures.extend(user.kept.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
+        self.begin_state(&mut scope, user);
         let mut scope = Arc::new(scope);
         let end = self.walk(&self.group.tasks[turn.task].steps, &mut scope, turn, intended, user, model).await;
+        if self.scenario.state.per_vu {
+            self.keep_state(&scope, user);
+        }
         let (several, on_stop) = (self.group.tasks.len() > 1, !self.group.on_stop.is_empty());
         if several || on_stop {
             let captures = Arc::unwrap_or_clone(scope).captures;

@@ -105,7 +105,9 @@ impl Series {
         let index = sample.class.outcome.index();
         self.outcomes[index] += 1;
         if index < 3 {
-            self.latency[index].record(sample.latency);
+            if let Some(time) = sample.latency {
+                self.latency[index].record(time);
+            }
             if let Some(time) = sample.service_time {
                 self.service_time[index].record(time);
             }
@@ -199,8 +201,8 @@ pub struct Sample {
     pub class: Classified,
     /// Status, if there was an answer.
     pub status: Option<u16>,
-    /// Intended instant to last byte.
-    pub latency: Duration,
+    /// Intended instant to last byte; `None` if there was nothing to send.
+    pub latency: Option<Duration>,
     /// First byte written to last byte read; `None` if nothing was written.
     pub service_time: Option<Duration>,
     /// By [`Timing`]; `None` where the part did not happen.
@@ -224,6 +226,9 @@ pub struct Iterations {
     pub time: Hist,
     /// Seconds from the start of the load to when the first was intended and the last ended.
     pub span: Option<(f64, f64)>,
+    /// Seconds from the start of the load to when its plan began and was over, where that is so much time and not so many
+    /// iterations: the last arrival of a second comes before the second is over.
+    pub plan: Option<(f64, f64)>,
 }
 
 impl Iterations {
@@ -238,12 +243,23 @@ impl Iterations {
         self.counts.completed += other.counts.completed;
         self.counts.failed += other.counts.failed;
         self.counts.interrupted += other.counts.interrupted;
-        self.span = match (self.span, other.span) {
-            (Some((first, last)), Some((their_first, their_last))) => {
-                Some((first.min(their_first), last.max(their_last)))
-            }
-            (ours, theirs) => ours.or(theirs),
-        };
+        self.span = around(self.span, other.span);
+        self.plan = around(self.plan, other.plan);
+    }
+
+    /// Seconds that a count per second is divided by: from the first intended instant to the last end, and the whole plan
+    /// at least. `None` without iterations.
+    pub fn seconds(&self) -> Option<f64> {
+        let (first, last) = around(Some(self.span?), self.plan)?;
+        Some((last - first).max(0.0))
+    }
+}
+
+/// From the earlier beginning to the later end.
+fn around(ours: Option<(f64, f64)>, theirs: Option<(f64, f64)>) -> Option<(f64, f64)> {
+    match (ours, theirs) {
+        (Some((first, last)), Some((their_first, their_last))) => Some((first.min(their_first), last.max(their_last))),
+        (ours, theirs) => ours.or(theirs),
     }
 }
 
@@ -263,6 +279,8 @@ pub struct StatSeries {
     pub points: Vec<StatPoint>,
     /// Readings that failed.
     pub failed: u64,
+    /// The readings before the first value held everything but this figure: a counter that nothing had been counted in.
+    pub unborn: bool,
     stride: u32,
     skipped: u32,
 }
@@ -270,6 +288,27 @@ pub struct StatSeries {
 impl StatSeries {
     /// Readings kept of one run.
     pub const MAX: usize = 4096;
+
+    /// Counts a reading that failed; `lacking`: it went well, and the figure was not in it.
+    pub fn fail(&mut self, lacking: bool) {
+        if self.points.is_empty() {
+            self.unborn = lacking && (self.unborn || self.failed == 0);
+        }
+        self.failed += 1;
+    }
+
+    /// Adds what `other` holds, which was read later.
+    pub fn merge(&mut self, other: &Self) {
+        if self.points.is_empty() {
+            self.unborn = match (self.failed, other.failed) {
+                (0, _) => other.unborn,
+                (_, 0) => self.unborn,
+                _ => self.unborn && other.unborn,
+            };
+        }
+        other.points.iter().for_each(|point| self.push(*point));
+        self.failed += other.failed;
+    }
 
     /// Adds a reading; a long run is thinned out evenly, its last reading always kept.
     pub fn push(&mut self, point: StatPoint) {
@@ -399,9 +438,7 @@ impl RunData {
         self.custom.merge(&other.custom);
         self.findings = self.findings.or(other.findings);
         for (name, theirs) in &other.stats {
-            let ours = self.stats.entry(name.clone()).or_default();
-            theirs.points.iter().for_each(|point| ours.push(*point));
-            ours.failed += theirs.failed;
+            self.stats.entry(name.clone()).or_default().merge(theirs);
         }
         self.hooks.ok += other.hooks.ok;
         self.hooks.failed += other.hooks.failed;
@@ -419,7 +456,7 @@ mod tests {
         Sample {
             class: Classified { outcome, reason: reason.into() },
             status: Some(status),
-            latency: Duration::from_millis(10),
+            latency: Some(Duration::from_millis(10)),
             service_time: Some(Duration::from_millis(9)),
             timing: [None, None, None, None, Some(Duration::from_millis(8)), Some(Duration::from_millis(1))],
             bytes: (100, 200),

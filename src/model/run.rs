@@ -4,9 +4,12 @@
 
 mod event;
 
+mod generator;
+
 use std::collections::BTreeMap;
 
-pub use event::{EventReport, EventResult, UndoReport};
+pub use event::{EventReport, EventResult, HookCounts, UndoReport};
+pub use generator::{Environment, GeneratorReport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -179,7 +182,7 @@ pub struct GroupStats {
     /// From the first intended instant to the last end; absent where no iteration was of this group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_s: Option<f64>,
-    /// Requests that ended ok, per second of `elapsed_s`.
+    /// Requests that ended ok, per second of `elapsed_s`; of a phase of arrivals, of its planned length at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_per_s: Option<f64>,
     /// Its streamed answers.
@@ -241,21 +244,6 @@ pub struct MeasuredSummary {
     pub throughput_per_s: f64,
     /// Latency by outcome.
     pub latency_s: BTreeMap<String, TimeStats>,
-}
-
-/// The machine that the load came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Environment {
-    /// Processors that this process may use.
-    pub cpus: u64,
-    /// Memory of the machine, bytes.
-    pub memory_bytes: u64,
-    /// Name and release of the kernel.
-    pub kernel: String,
-    /// Architecture: `x86_64`.
-    pub arch: String,
-    /// Version of Plimsoll.
-    pub version: String,
 }
 
 /// A figure of the target, read while the run went on.
@@ -335,25 +323,6 @@ pub struct Aborted {
     pub expr: String,
     /// Seconds after the start of the load.
     pub at_s: f64,
-}
-
-/// How the generator itself fared.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GeneratorReport {
-    /// `valid_if` held.
-    pub valid: bool,
-    /// CPU seconds used per second of the run.
-    pub cpu_ratio: f64,
-    /// Resident memory at the end, bytes.
-    pub rss_bytes: u64,
-    /// Open file descriptors at the end.
-    pub open_fds: u64,
-    /// Samples that could not be recorded.
-    pub samples_lost: u64,
-    /// Steps of the wall clock beyond 2 s.
-    pub clock_steps: u64,
-    /// Why it is not valid, in words.
-    pub reasons: Vec<String>,
 }
 
 /// The first request that did not go well, for the mail.
@@ -449,6 +418,10 @@ pub struct RunSummary {
     /// Requests of steps with `until` before their final answer: sent, but in no count and no rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub polls: u64,
+    /// Requests that were sent once more, because the target had closed the kept connection they went over: it may have
+    /// seen them twice, and they count once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reconnects: u64,
     /// The first request that did not go well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FailureSample>,
@@ -490,13 +463,4 @@ pub struct RunSummary {
     pub version: String,
     /// Seed of everything random in the run.
     pub seed: u64,
-}
-
-/// Hook requests; they are in no rate and no count of the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookCounts {
-    /// Answered 2xx.
-    pub ok: u64,
-    /// Anything else.
-    pub failed: u64,
 }

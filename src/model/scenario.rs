@@ -56,6 +56,8 @@ pub struct Scenario {
     pub warmup: Duration,
     /// What must hold of the target's figures before the load; otherwise the run is skipped.
     pub require: Vec<Threshold>,
+    /// Lists that steps grow.
+    pub state: State,
     /// How our side of the network is made worse than it is.
     pub network: Option<NetworkSpec>,
     /// What is done beside the load, in order of time.
@@ -139,6 +141,15 @@ pub struct RecoverySpec {
     pub hold: Duration,
     /// From the end of the phase to when it was well; what takes longer is a failure.
     pub within: Duration,
+}
+
+/// `state`: lists that steps grow by `push`, such as the messages of a conversation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// Each with what it holds in the beginning.
+    pub lists: Vec<(Name, Arc<[serde_json::Value]>)>,
+    /// It lasts as long as its user; otherwise it begins anew with each iteration.
+    pub per_vu: bool,
 }
 
 /// Rows of data that iterations take one by one.

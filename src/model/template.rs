@@ -274,17 +274,28 @@ pub enum JsonTemplate {
     Array(Vec<JsonTemplate>),
     /// Members, in order.
     Object(Vec<(String, JsonTemplate)>),
+    /// A list that a variable holds, and more elements after it: `{append: [history, {role: user}]}`.
+    Append(Name, Vec<JsonTemplate>),
 }
 
 impl JsonTemplate {
     /// Compiles every string in `value`. The error's offset counts within the string that is at fault.
     pub fn compile(value: &serde_json::Value) -> Result<Self, TemplateError> {
+        Self::with_lists(value, &[])
+    }
+
+    /// The same where `{append: [LIST, …]}` stands for one of these lists and what comes after it.
+    pub fn with_lists(value: &serde_json::Value, lists: &[String]) -> Result<Self, TemplateError> {
         use serde_json::Value as Json;
+        let compile = |value: &Json| Self::with_lists(value, lists);
+        if let Some((list, items)) = appended(value).filter(|(list, _)| lists.iter().any(|known| known == list)) {
+            return Ok(Self::Append(list.into(), items.iter().map(compile).collect::<Result<_, _>>()?));
+        }
         let compiled = match value {
             Json::String(text) if text.contains("${") => Self::Text(Template::compile(text, Escape::None)?),
-            Json::Array(items) => Self::Array(items.iter().map(Self::compile).collect::<Result<_, _>>()?),
+            Json::Array(items) => Self::Array(items.iter().map(compile).collect::<Result<_, _>>()?),
             Json::Object(map) => Self::Object(
-                map.iter().map(|(key, value)| Ok((key.clone(), Self::compile(value)?))).collect::<Result<_, _>>()?,
+                map.iter().map(|(key, value)| Ok((key.clone(), compile(value)?))).collect::<Result<_, _>>()?,
             ),
             other => return Ok(Self::fixed(other.clone())),
         };
@@ -311,6 +322,26 @@ impl JsonTemplate {
             Self::Text(template) => template.variables(),
             Self::Array(items) => items.iter().flat_map(Self::variables).collect(),
             Self::Object(members) => members.iter().flat_map(|(_, value)| value.variables()).collect(),
+            Self::Append(list, items) => items.iter().flat_map(Self::variables).chain([list.to_string()]).collect(),
+        }
+    }
+
+    /// What it appended last, of `rendered`, which is this document filled in: of a map with `content`, that.
+    pub fn appended_to(&self, rendered: &serde_json::Value) -> Option<serde_json::Value> {
+        match self {
+            Self::Fixed(..) | Self::Text(_) => None,
+            Self::Append(_, items) => {
+                let last = rendered.as_array().filter(|_| !items.is_empty())?.last()?;
+                Some(last.get("content").unwrap_or(last).clone())
+            }
+            Self::Array(items) => {
+                let parts = items.iter().zip(rendered.as_array()?);
+                parts.filter_map(|(item, rendered)| item.appended_to(rendered)).last()
+            }
+            Self::Object(members) => {
+                let parts = members.iter().filter_map(|(key, value)| value.appended_to(rendered.get(key)?));
+                parts.last()
+            }
         }
     }
 
@@ -322,7 +353,8 @@ impl JsonTemplate {
         }
     }
 
-    fn value(&self, vars: &Value) -> Result<serde_json::Value, TemplateError> {
+    /// The document, its holes filled from `vars`.
+    pub fn value(&self, vars: &Value) -> Result<serde_json::Value, TemplateError> {
         Ok(match self {
             Self::Fixed(value, _) => (**value).clone(),
             Self::Text(template) => match template.sole_value(vars) {
@@ -336,8 +368,25 @@ impl JsonTemplate {
             Self::Object(members) => serde_json::Value::Object(
                 members.iter().map(|(key, value)| Ok((key.clone(), value.value(vars)?))).collect::<Result<_, _>>()?,
             ),
+            Self::Append(list, items) => {
+                let held = vars.get_attr(list).ok().and_then(|held| serde_json::to_value(held).ok());
+                let Some(serde_json::Value::Array(mut held)) = held else {
+                    return Err(TemplateError { message: format!("`append`: `{list}` is not a list"), offset: 0 });
+                };
+                for item in items {
+                    held.push(item.value(vars)?);
+                }
+                held.into()
+            }
         })
     }
+}
+
+/// The list and the elements of `{append: [LIST, …]}`.
+pub fn appended(value: &serde_json::Value) -> Option<(&str, &[serde_json::Value])> {
+    let map = value.as_object().filter(|map| map.len() == 1)?;
+    let (list, items) = map.get("append")?.as_array()?.split_first()?;
+    Some((list.as_str()?, items))
 }
 
 #[cfg(test)]
@@ -396,6 +445,20 @@ mod tests {
         check("(".repeat(33), "brackets are nested");
         let text = "x".repeat(100_000);
         assert_eq!(render(&text, Escape::None), Ok(text), "text around the holes is not limited here");
+    }
+
+    #[test]
+    fn what_is_appended_comes_after_the_list() {
+        let source = serde_json::json!({"m": {"append": ["history", {"role": "user", "content": "${q}"}]}, "n": 1});
+        let template = JsonTemplate::with_lists(&source, &["history".to_owned()]).expect("compiles");
+        let filled = template.value(&context! { q => "hi", history => vec!["a", "b"] }).expect("renders");
+        assert_eq!(filled.to_string(), r#"{"m":["a","b",{"role":"user","content":"hi"}],"n":1}"#);
+        assert_eq!(template.appended_to(&filled), Some("hi".into()));
+        assert_eq!(template.variables(), BTreeSet::from(["history".to_owned(), "q".to_owned()]));
+        assert!(template.value(&context! { q => "hi", history => 1 }).is_err());
+        // Where there is no such list, it is a body like any other.
+        let other = JsonTemplate::compile(&source).expect("compiles").value(&context! { q => "hi" });
+        assert_eq!(other.expect("renders")["m"]["append"][0], "history");
     }
 
     #[test]

@@ -229,16 +229,22 @@ impl Fault {
                 Answer::Whole(body)
             }
             Self::Goaway => {
-                if version != Version::HTTP_2 {
-                    head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                line.retire();
+                announce_end(&mut head.headers, version, line);
                 Answer::Whole(body)
             }
             _ => Answer::Whole(body),
         };
         Response::from_parts(head, answer)
     }
+}
+
+/// [`Fault::Goaway`]: this is the connection's last answer. Who reads its head knows, also where the head is sent before
+/// the connection hears of it.
+pub(super) fn announce_end(headers: &mut HeaderMap, version: Version, line: &Line) {
+    if version != Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    line.retire();
 }
 
 /// A GOAWAY frame: no stream was worked on, ENHANCE_YOUR_CALM.

@@ -23,7 +23,7 @@ use super::{
     backend::{self, Backend, Call, Content, refuse, reply, retry_after_seconds},
     body::{Answer, Broken},
     control,
-    fault::{Fault, Instead},
+    fault::{Fault, Instead, announce_end},
     gate::{Admission, Gate},
     knobs::{Knobs, Live},
     log::Recorder,
@@ -292,13 +292,13 @@ async fn serve(
         work_for(knobs, &ticket).await;
     }
     let place = Place::held(ticket, slot, blocks, arrived, now.mono);
-    let (parts, content) = response.into_parts();
+    let (mut parts, content) = response.into_parts();
     match content {
         Content::Whole(bytes) => Made::Whole(Response::from_parts(parts, bytes), place),
         Content::Tokens(plan) => {
             hold_back(shared).await;
             if place.fault() == Some(Fault::Goaway) {
-                peer.line.retire();
+                announce_end(&mut parts.headers, head.version, &peer.line);
             }
             let tokens = Tokens::new(*plan, live.clone(), place);
             Made::Tokens(Response::from_parts(parts, Answer::stepwise(tokens, &peer.line)))

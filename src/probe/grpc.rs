@@ -60,7 +60,7 @@ pub(super) fn request(target: &Target, service: &str, scope: &Arc<Scope>) -> Res
 
 /// Asks over an open connection.
 pub(super) async fn ask(session: &Session, request: &Request<Bytes>, meter: &Meter) -> Result<Reply, ProbeError> {
-    let want = Want { body: Keep::All, headers: true, max_body: MAX_ANSWER as u64, sink: None };
+    let want = Want { body: Keep::All, headers: true, max_body: MAX_ANSWER as u64, room: None, sink: None };
     let (answer, trailers) = session.call(request, want, meter).await.map_err(|error| ProbeError {
         outcome: error.outcome(),
         reason: error.reason,

@@ -115,6 +115,8 @@ families! {
     Received = "plimsoll_received_bytes_total",
     ConnectionsOpened = "plimsoll_connections_opened_total",
     ConnectionsReused = "plimsoll_connections_reused_total",
+    Reconnects = "plimsoll_reconnects_total",
+    StepPolls = "plimsoll_step_polls_total",
     ActiveRequests = "plimsoll_active_requests",
     Arrivals = "plimsoll_arrivals_total",
     DroppedRequests = "plimsoll_dropped_requests_total",

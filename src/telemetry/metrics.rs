@@ -152,6 +152,7 @@ impl Metrics {
         tables.observe(Family::ScheduleLag, &[scenario], &delta.send_lag);
         tables.count(Family::HookRequests, &[scenario, "ok"], delta.hooks.ok);
         tables.count(Family::HookRequests, &[scenario, "failed"], delta.hooks.failed);
+        tables.count(Family::StepPolls, &[scenario], delta.polls);
         tables.count(Family::SamplesLost, &[scenario], delta.samples_lost);
     }
 
@@ -181,6 +182,7 @@ impl Metrics {
         tables.count(Family::Received, &[scenario], series.bytes.1);
         tables.count(Family::ConnectionsOpened, &[scenario], series.connections.0);
         tables.count(Family::ConnectionsReused, &[scenario], series.connections.1);
+        tables.count(Family::Reconnects, &[scenario], series.reconnects);
     }
 
     /// Unanswered requests of a scenario now.

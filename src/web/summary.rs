@@ -124,6 +124,12 @@ fn counts(run: &RunSummary) -> String {
     if dropped > 0 {
         row("dropped", dropped, share(dropped, run.planned), named(&run.dropped));
     }
+    if run.polls > 0 {
+        row("polls", run.polls, String::new(), "of steps with `until`, beside what was sent".to_owned());
+    }
+    if run.reconnects > 0 {
+        row("reconnects", run.reconnects, String::new(), "sent again: the kept connection was closed".to_owned());
+    }
     show(&table)
 }
 
@@ -285,11 +291,11 @@ mod tests {
             .collect();
         insta::assert_snapshot!(table.join("\n"), @r"
         part of the load  sent  ok  rejected  failed  p50 ok  p95 ok
-          level=9              5   5         0       0       -       -
-          level=10             7   7         0       0       -       -
-          part=hold           10  10         0       0       -       -
-          part=over            2   0         2       0       -       -
-          part=retry           1   1         0       0       -       -
+        level=9              5   5         0       0       -       -
+        level=10             7   7         0       0       -       -
+        part=hold           10  10         0       0       -       -
+        part=over            2   0         2       0       -       -
+        part=retry           1   1         0       0       -       -
         ");
         assert!(shown.contains("(ended the run after 6 s)"), "{shown}");
         (0..50).for_each(|n| drop(run.groups.insert(format!("burst={n}"), of(1, 0))));

@@ -4,15 +4,19 @@
 //! one stand in `docs/performance.md`, with the command that makes them.
 
 mod connections;
+mod faults;
 mod flow;
 mod gzip;
 mod h2;
 mod ledger;
+mod memory;
 mod network;
 mod open_model;
 mod probes;
 mod server;
+mod sockets;
 mod stopping;
+mod streams;
 mod tls;
 mod users;
 
@@ -115,7 +119,10 @@ impl Done {
         assert_eq!(self.data.counts(), counts);
         for (index, outcome) in Outcome::ALL.iter().take(3).enumerate() {
             let timed = run.latency_s.get(outcome.as_str()).map_or(0, |times| times.count);
-            assert_eq!(timed, [counts.ok, counts.rejected, counts.failed][index], "{outcome} requests have a latency");
+            let all = [counts.ok, counts.rejected, counts.failed][index];
+            // What could not be put together for want of a value was not sent, and has none.
+            let least = if index == 2 { all - run.failed.get("capture").copied().unwrap_or_default() } else { all };
+            assert!((least..=all).contains(&timed), "{outcome} requests have a latency: {timed} of {all}");
         }
     }
 }

@@ -95,6 +95,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ("load/report", &["judge"]),
     ("load/run", &["http", "judge"]),
     ("load/samples", &["http"]),
+    ("load/state", &["http"]),
     ("load/streamed", &["http", "judge"]),
     ("load/user", &["http", "judge"]),
     ("load/worker", &["http", "judge"]),

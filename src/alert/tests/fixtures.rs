@@ -127,6 +127,7 @@ pub(super) fn passed(scenario: &str, start: i64) -> RunSummary {
         thresholds: vec![threshold("rate_rejected", "rate(rejected) <= 5%", 0.0, 0.05, "ratio", true)],
         generator: GeneratorReport { valid: true, cpu_ratio: 0.08, ..GeneratorReport::default() },
         polls: 0,
+        reconnects: 0,
         hooks: HookCounts::default(),
         first_failure: None,
         hints: Vec::new(),

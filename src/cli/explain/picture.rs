@@ -4,26 +4,59 @@ use std::{fmt::Write as _, time::Duration};
 
 use crate::{
     load::forecast::{Part, Shape},
-    model::units::{Unit, human, human_seconds},
+    model::{
+        scenario::BurstGap,
+        units::{Unit, human, human_seconds},
+    },
 };
 
 const COLUMNS: usize = 64;
 const ROWS: usize = 5;
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One picture of what comes by rate and one of what comes by users; empty where no length is known.
+/// One picture of what comes by rate, one of what comes by users and one of what comes in bursts; empty where no length is
+/// known. Bursts that wait for the one before are drawn as if each were answered at once.
 pub(super) fn of(parts: &[Part]) -> String {
-    let end = parts.iter().filter_map(|part| Some(part.at + part.length?)).max().unwrap_or_default();
-    if end.is_zero() {
+    let end = parts.iter().filter_map(|part| Some(part.at + extent(part)?)).max().unwrap_or_default();
+    // One level of users that ends with its iterations, whenever that is, is no picture.
+    let plain = |part: &Part| matches!(part.shape, Shape::Users(..)) && part.iterations.is_exact();
+    if end.is_zero() || matches!(parts, [only] if plain(only)) {
         return String::new();
     }
     let rate = |part: &Part| if let Shape::Rate(from, to) = part.shape { Some((from, to)) } else { None };
     let users = |part: &Part| if let Shape::Users(from, to) = part.shape { Some((from, to)) } else { None };
+    let waits = |part: &Part| matches!(part.shape, Shape::Bursts { gap: BurstGap::Pause(_), .. });
+    let bound = if parts.iter().any(waits) {
+        "≥ "
+    } else if parts.iter().any(|part| part.earliest < part.at || plain(part)) {
+        "≤ "
+    } else {
+        ""
+    };
+    let axis = format!("{bound}{}", human_seconds(end.as_secs_f64()));
     let mut out = String::new();
-    draw(&mut out, &columns(parts, end, rate), end, |top| human(top, Unit::PerSecond));
-    draw(&mut out, &columns(parts, end, users), end, |top| format!("{} users", human(top, Unit::Count)));
-    draw(&mut out, &bursts(parts, end), end, |top| format!("{} at once", human(top, Unit::Count)));
+    draw(&mut out, &columns(parts, end, rate), &axis, |top| human(top, Unit::PerSecond));
+    draw(&mut out, &columns(parts, end, users), &axis, |top| {
+        format!("{} user{}", human(top, Unit::Count), if top > 1.0 { "s" } else { "" })
+    });
+    draw(&mut out, &bursts(parts, end), &axis, |top| format!("{} at once", human(top, Unit::Count)));
     out
+}
+
+/// How much of the picture a part takes.
+fn extent(part: &Part) -> Option<Duration> {
+    match part.shape {
+        Shape::Bursts { repeat, gap, .. } => {
+            Some(distance(gap).saturating_mul(u32::try_from(repeat).unwrap_or(u32::MAX)))
+        }
+        Shape::Rate(..) | Shape::Users(..) | Shape::Turns(_) | Shape::AtOnce(_) => part.length,
+    }
+}
+
+/// From burst to burst, as drawn.
+fn distance(gap: BurstGap) -> Duration {
+    let (BurstGap::Every(gap) | BurstGap::Pause(gap)) = gap;
+    gap.max(Duration::from_millis(1))
 }
 
 /// The highest value within each column; what goes on at the same instant adds up.
@@ -42,19 +75,23 @@ fn columns(parts: &[Part], end: Duration, line: impl Fn(&Part) -> Option<(f64, f
 fn bursts(parts: &[Part], end: Duration) -> Vec<f64> {
     let mut columns = vec![0.0f64; COLUMNS];
     for part in parts {
-        let Shape::Bursts { size, repeat, every: Some(every) } = part.shape else { continue };
-        for index in 0..repeat.min(10_000) {
-            let at = part.at.as_secs_f64() + every.as_secs_f64() * index as f64;
-            let column = (at / end.as_secs_f64() * COLUMNS as f64) as usize;
-            if let Some(column) = columns.get_mut(column) {
+        let Shape::Bursts { size, repeat, gap } = part.shape else { continue };
+        // What falls into the same column looks the same.
+        let (distance, length) = (distance(gap).as_secs_f64(), end.as_secs_f64() / COLUMNS as f64);
+        let step = (length / distance / 2.0).floor().max(1.0) as u64;
+        let mut index = 0;
+        while index < repeat {
+            let at = part.at.as_secs_f64() + distance * index as f64;
+            if let Some(column) = columns.get_mut((at / length) as usize) {
                 *column = column.max(f64::from(size));
             }
+            index = index.saturating_add(step);
         }
     }
     columns
 }
 
-fn draw(out: &mut String, columns: &[f64], end: Duration, name: impl Fn(f64) -> String) {
+fn draw(out: &mut String, columns: &[f64], length: &str, name: impl Fn(f64) -> String) {
     let top = columns.iter().copied().fold(0.0, f64::max);
     if top <= 0.0 {
         return;
@@ -72,7 +109,6 @@ fn draw(out: &mut String, columns: &[f64], end: Duration, name: impl Fn(f64) -> 
             .collect();
         let _ = writeln!(out, "  {shown:>margin$} │{}", cells.trim_end());
     }
-    let length = human_seconds(end.as_secs_f64());
     let _ = writeln!(out, "  {:>margin$} └{}", "", "─".repeat(columns.len()));
     let gap = columns.len().saturating_sub(1 + length.chars().count());
     let _ = writeln!(out, "  {:>margin$}  0{}{length}\n", "", " ".repeat(gap));

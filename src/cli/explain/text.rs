@@ -4,8 +4,11 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{Explained, picture};
 use crate::{
-    load::forecast::{Part, Shape},
-    model::units::{Unit, human, human_bytes, human_seconds},
+    load::forecast::{Count, Forecast, Part, Shape},
+    model::{
+        scenario::{BurstGap, Executor},
+        units::{Unit, human, human_bytes, human_seconds},
+    },
 };
 
 /// Rows of the timeline at most.
@@ -27,25 +30,25 @@ pub(super) fn of(explained: &Explained<'_>) -> String {
         let _ = writeln!(out, "  {name:<9} {text}");
     };
     let starts: Vec<String> = explained.starts.iter().map(|at| format!("{at:.0}")).collect();
-    let next = if starts.is_empty() { String::new() } else { format!(": next {}", starts.join(", ")) };
-    line("schedule", format!("{}{next}", explained.schedule));
-    let grace = span(forecast.grace);
-    line(
-        "length",
-        match forecast.duration {
-            Some(length) => format!(
-                "{}{}, and at most {grace} of grace",
-                if forecast.parts.iter().any(|part| part.sooner) || ends_sooner(explained) { "at most " } else { "" },
-                span(length)
-            ),
-            None => format!("until the last answer; a request is given {grace} at most"),
-        },
-    );
+    line("schedule", explained.schedule.clone());
+    if !starts.is_empty() {
+        line("next", starts.join(", "));
+    }
+    line("length", length(forecast));
     let repeated = match scenario.repeat.times {
         0 | 1 => String::new(),
         times => format!(", all of it {times} times"),
     };
     line("sends", sends(explained) + &repeated);
+    for (name, text) in [("again", again(forecast)), ("polls", polls(forecast)), ("hooks", hooks(explained))] {
+        if let Some(text) = text {
+            line(name, text);
+        }
+    }
+    if forecast.dropped > 0 || forecast.exceeds {
+        let cap = if forecast.exceeds { "policy.max_rate is below what it sends" } else { "beyond max_in_flight" };
+        line("dropped", format!("at least {} of them: {cap}", forecast.dropped));
+    }
     if let Some(bytes) = forecast.body_bytes.filter(|bytes| *bytes > 0) {
         let each = human_bytes(bytes as f64);
         let all = forecast.iterations.most.map(|most| human_bytes(most as f64 * bytes as f64));
@@ -69,7 +72,7 @@ pub(super) fn of(explained: &Explained<'_>) -> String {
     );
     line("host", host(explained));
     let drawn = picture::of(&forecast.parts);
-    let _ = write!(out, "\n{drawn}");
+    let _ = write!(out, "{}{drawn}", if drawn.is_empty() && forecast.parts.len() < 2 { "" } else { "\n" });
     if forecast.parts.len() > 1 {
         timeline(&mut out, &forecast.parts);
     }
@@ -105,10 +108,45 @@ fn around(explained: &Explained<'_>) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Whether it ends with its iterations, before the time that bounds it.
-fn ends_sooner(explained: &Explained<'_>) -> bool {
-    let users = explained.forecast.parts.iter().any(|part| matches!(part.shape, Shape::Users(..)));
-    users && explained.forecast.iterations.is_exact()
+fn length(forecast: &Forecast) -> String {
+    let grace = span(forecast.grace);
+    let Some(length) = forecast.duration else {
+        return format!("until the last answer; a request is given {grace} at most");
+    };
+    let most = if forecast.sooner { "at most " } else { "" };
+    match forecast.ends {
+        Some(ends) if ends != length.saturating_add(forecast.grace) => {
+            format!("{most}{}; with {grace} of grace for each part, over by {}", span(length), span(ends))
+        }
+        _ => format!("{most}{}, and at most {grace} of grace", span(length)),
+    }
+}
+
+fn again(forecast: &Forecast) -> Option<String> {
+    match forecast.again {
+        Some(0) => None,
+        Some(most) => Some(format!("at most {most} on top where an answer is not ok")),
+        None => Some("any number on top where an answer is not ok".to_owned()),
+    }
+}
+
+fn polls(forecast: &Forecast) -> Option<String> {
+    (forecast.polls != Count::ZERO).then(|| format!("{} more until the answers are as wanted", forecast.polls))
+}
+
+fn hooks(explained: &Explained<'_>) -> Option<String> {
+    let Explained { scenario, forecast, .. } = explained;
+    let lives = scenario.groups.iter().any(|group| !group.on_start.is_empty() || !group.on_stop.is_empty());
+    let releases = scenario.groups.iter().any(|group| matches!(group.load.executor, Executor::Limit(_)));
+    let kinds = [
+        (!scenario.before.is_empty(), "before it"),
+        (lives, "when users come and go"),
+        (releases, "releases"),
+        (!scenario.events.is_empty(), "events"),
+        (!scenario.after.is_empty(), "after it"),
+    ];
+    let kinds: Vec<&str> = kinds.into_iter().filter_map(|(is, kind)| is.then_some(kind)).collect();
+    (forecast.hooks != Count::ZERO).then(|| format!("{} beside the load: {}", forecast.hooks, kinds.join(", ")))
 }
 
 fn sends(explained: &Explained<'_>) -> String {
@@ -131,21 +169,36 @@ fn host(explained: &Explained<'_>) -> String {
 }
 
 fn timeline(out: &mut String, parts: &[Part]) {
-    let name = parts.iter().map(|part| part.name.chars().count()).max().unwrap_or_default().max(4);
-    let _ = writeln!(out, "  {:<name$}  {:>9}  {:>9}  {:<22}  iterations", "part", "from", "for", "what");
-    for part in parts.iter().take(ROWS) {
-        let from = match (part.follows, part.sooner) {
-            (true, _) => "then".to_owned(),
-            (false, sooner) => format!("{}{}", if sooner { "≤ " } else { "" }, span(part.at)),
-        };
-        let length = part.length.map_or("-".to_owned(), span);
-        let shape = shape(part.shape);
-        let _ = writeln!(out, "  {:<name$}  {from:>9}  {length:>9}  {shape:<22}  {}", part.name, part.iterations);
+    let shown = parts.iter().take(ROWS);
+    let rows: Vec<[String; 6]> =
+        std::iter::once(["part", "from", "latest", "for", "what", "iterations"].map(String::from))
+            .chain(shown.map(row))
+            .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let [name, from, latest, length, what] = [0, 1, 2, 3, 4].map(width);
+    // What begins when the plan says so needs no second column.
+    let certain = parts.iter().all(|part| part.latest == Some(part.earliest));
+    for row in &rows {
+        let [part, begins, late, takes, goes_on, count] = row;
+        let _ = write!(out, "  {part:<name$}  {begins:>from$}");
+        if !certain {
+            let _ = write!(out, "  {late:>latest$}");
+        }
+        let _ = writeln!(out, "  {takes:>length$}  {goes_on:<what$}  {count}");
     }
     if parts.len() > ROWS {
         let _ = writeln!(out, "  … and {} more", parts.len() - ROWS);
     }
     out.push('\n');
+}
+
+fn row(part: &Part) -> [String; 6] {
+    let (from, latest) = match part.latest {
+        Some(latest) => (span(part.earliest), span(latest)),
+        None => ("then".to_owned(), "-".to_owned()),
+    };
+    let length = part.length.map_or("-".to_owned(), span);
+    [part.name.clone(), from, latest, length, shape(part.shape), part.iterations.to_string()]
 }
 
 fn shape(shape: Shape) -> String {
@@ -161,8 +214,13 @@ fn shape(shape: Shape) -> String {
         Shape::Rate(from, to) => line(from, to, "/s"),
         Shape::Users(1.0, 1.0) => "1 user".to_owned(),
         Shape::Users(from, to) => line(from, to, " users"),
-        Shape::Bursts { size, repeat, every: Some(every) } => format!("{repeat} × {size}, every {}", span(every)),
-        Shape::Bursts { size, repeat, every: None } => format!("{repeat} × {size}, one after the other"),
+        Shape::AtOnce(size) | Shape::Bursts { size, repeat: 1, .. } => format!("{size} at once"),
+        Shape::Bursts { size, repeat, gap: BurstGap::Every(every) } => {
+            format!("{repeat} × {size}, every {}", span(every))
+        }
+        Shape::Bursts { size, repeat, gap: BurstGap::Pause(pause) } => {
+            format!("{repeat} × {size}, {} apart", span(pause))
+        }
         Shape::Turns(1) => "one by one".to_owned(),
         Shape::Turns(users) => format!("{users} users, one by one"),
     }
@@ -176,6 +234,6 @@ fn several(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn several_series(count: u64) -> String {
+fn several_series(count: Count) -> String {
     format!("{count} series")
 }

@@ -194,10 +194,10 @@ impl Lower<'_> {
         for tag in threshold.tags().filter(|tag| !there.contains_key(*tag)) {
             let known: Vec<&str> = there.keys().map(String::as_str).chain(crate::judge::SELECTORS).collect();
             let help = match hints::nearest(tag, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if tag == "identity" => {
-                    "tag the requests by it: write `tags: {identity: \"${identity}\"}` in a step".to_owned()
+                _ if hints::foreign_selector(tag).is_some() => {
+                    hints::foreign_selector(tag).unwrap_or_default().to_owned()
                 }
+                Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
                     "a request has no tag `{tag}`: write `tags: {{{tag}: …}}` in a step, or one of {}",
                     known.join(", ")

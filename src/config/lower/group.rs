@@ -156,6 +156,9 @@ impl Lower<'_> {
             None => (raw.on_start.as_deref(), at.key("on_start")),
         };
         let on_start = self.steps(&start_at, start.unwrap_or_default(), &mut known);
+        let lists = common.raw.state.iter().flat_map(|state| &state.0).map(|(name, _)| name.clone());
+        self.lists = lists.collect();
+        known.extend(self.lists.iter().cloned());
         let special = matches!(written.load.executor, raw::ExecutorWord::Limit | raw::ExecutorWord::Search);
         if several && special {
             let help = "write it as the `load` of a scenario of its own";
@@ -167,6 +170,7 @@ impl Lower<'_> {
         } else {
             self.tasks(common, written, &known)
         };
+        self.lists.clear();
         let mut after = known.clone();
         after.extend(tasks.iter().flat_map(|task| &task.steps).flat_map(captured));
         let (stop, stop_at) = match written.on_stop {

@@ -96,7 +96,7 @@ impl Lower<'_> {
         let captured = steps().flat_map(|step| &step.capture).map(|capture| capture.name.to_string());
         let counted = steps().flat_map(|step| &step.repeat).map(|repeat| repeat.name.to_string());
         let known: Vec<String> = known.iter().cloned().chain(captured).chain(counted).collect();
-        let streamed = steps().any(|step| step.stream.is_some());
+        let streamed = self.stream_unread || steps().any(|step| step.stream.is_some());
         for metric in metrics {
             let at = at.key(&metric.name);
             let (at, source, names) = match &metric.kind {

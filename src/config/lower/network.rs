@@ -14,8 +14,24 @@ use crate::{
 /// Shares of clients are exact in steps of 0.01%.
 const STEPS: u32 = 10_000;
 
+/// The loads of a scenario, and how they follow each other.
+type Course<'a> = (&'a [Arc<Group>], Arrangement, Repeat);
+
 impl Lower<'_> {
-    pub(super) fn network(
+    /// `network` and `events`. `known` is what `before` keeps.
+    pub(super) fn around(
+        &mut self,
+        at: &At,
+        raw: &raw::Scenario,
+        target: Option<&Target>,
+        known: &[String],
+        course: Course<'_>,
+    ) -> (Option<NetworkSpec>, Vec<TimedEvent>) {
+        let network = self.network(&at.key("network"), raw.network.as_ref(), target, course.0);
+        (network, self.events(&at.key("events"), raw.events.as_deref(), known, course))
+    }
+
+    fn network(
         &mut self,
         at: &At,
         raw: Option<&raw::Network>,
@@ -86,12 +102,12 @@ impl Lower<'_> {
     }
 
     /// In order of time. `known` is what `before` keeps.
-    pub(super) fn events(
+    fn events(
         &mut self,
         at: &At,
         raw: Option<&[raw::Event]>,
         known: &[String],
-        (groups, arrangement, repeat): (&[Arc<Group>], Arrangement, Repeat),
+        (groups, arrangement, repeat): Course<'_>,
     ) -> Vec<TimedEvent> {
         let planned = length(&lengths(groups), arrangement, repeat);
         let mut events = Vec::new();

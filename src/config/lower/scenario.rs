@@ -51,7 +51,7 @@ struct Conditions {
     recovery: Option<RecoverySpec>,
 }
 
-impl Lower<'_> {
+impl<'a> Lower<'a> {
     pub(super) fn scenarios(
         &mut self,
         targets: &Targets,
@@ -135,33 +135,28 @@ impl Lower<'_> {
         let mut of_hooks = captures.clone();
         let after = self.steps(&at.key("after"), raw.after.as_deref().unwrap_or_default(), &mut of_hooks);
         let metrics = self.metrics(&at.key("metrics"), raw.metrics.as_ref(), target.as_deref());
-        let before_the_load = Measured {
-            target: target.as_deref(),
-            steps: Vec::new(),
-            streamed: Vec::new(),
-            certificate: false,
-            search: false,
-            recovery: false,
-            dimensions: None,
-            custom: &metrics,
-        };
-        let placed = self.sustain(at, raw, &before_the_load);
+        // Of the loads and steps nothing is known yet.
+        let declared = self.declared(at);
+        let early = Measured { declared, ..measures(raw, target.as_deref(), &[], Repeat::default(), &metrics) };
+        let placed = self.sustain(at, raw, &early);
         let sustain: Vec<Threshold> = placed.iter().map(|(_, threshold)| threshold.clone()).collect();
         let common = Common { at, raw, target: target.as_deref(), policy, known: &captures, sustain: &sustain };
         let (groups, arrangement) = self.groups(&common);
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
-        let network = self.network(&at.key("network"), raw.network.as_ref(), target.as_deref(), &groups);
         let course = (&groups[..], arrangement, repeat);
-        let events = self.events(&at.key("events"), raw.events.as_deref(), &captures, course);
-        let measured = measures(raw, target.as_deref(), &groups, repeat, &metrics);
+        let (network, events) = self.around(at, raw, target.as_deref(), &captures, course);
+        let declared = self.declared(at);
+        let measured = Measured { declared, ..measures(raw, target.as_deref(), &groups, repeat, &metrics) };
         for (at, threshold) in &placed {
             self.scenario_measures(at, threshold, &measured);
         }
         self.metric_variables(&at.key("metrics"), &metrics, &groups, &captures);
         let conditions = self.conditions(at, raw, &groups, &measured);
         let target = target?;
+        let steps = groups.iter().flat_map(|group| group.steps()).chain(&before).chain(&after);
+        self.compressed_streams(at, &target, steps);
         if groups.is_empty() {
             return None;
         }
@@ -180,6 +175,7 @@ impl Lower<'_> {
             repeat,
             warmup,
             require: conditions.require,
+            state: self.state(at, raw),
             network,
             events,
             before,
@@ -192,6 +188,26 @@ impl Lower<'_> {
             config_hash,
             seed: seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
         })
+    }
+
+    /// The names under `metrics`.
+    fn declared(&self, at: &At) -> Vec<&'a str> {
+        let entries = self.node(&at.key("metrics")).map(Node::entries).unwrap_or_default();
+        entries.iter().map(|entry| entry.key.as_str()).collect()
+    }
+
+    /// What comes compressed comes in lumps: neither its events nor their gaps could be told as they come.
+    fn compressed_streams<'s>(&mut self, at: &At, target: &Target, mut steps: impl Iterator<Item = &'s Step>) {
+        let streamed = steps.find(|step| step.stream.is_some()).filter(|_| target.http.gzip);
+        if let Some(step) = streamed {
+            let message =
+                format!("`{}` reads a stream, and `{}` asks for compressed answers", short(&step.name), target.name);
+            let help = format!(
+                "leave `compression: gzip` out under targets.{0}, or write a second target without it for the streams",
+                target.name
+            );
+            self.key_error(at, message, help);
+        }
     }
 
     /// For `--select`: the labels.
@@ -350,6 +366,7 @@ fn measures<'a>(
         // Of groups that could not be read nothing is known.
         dimensions: (!groups.is_empty()).then(|| dimensions::of(groups, repeat)),
         custom,
+        declared: Vec::new(),
     }
 }
 

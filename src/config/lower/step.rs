@@ -4,6 +4,7 @@
 mod capture;
 mod content;
 mod course;
+mod state;
 mod stream;
 
 use std::{sync::Arc, time::Duration};
@@ -108,6 +109,7 @@ impl Lower<'_> {
             .field("timeout", |step| step.timeout.as_ref())
             .filter(|_| !until)
             .map(|(text, at)| self.duration(&at, Some(text), Duration::ZERO, Duration::from_millis(1)));
+        self.stream_unread |= raw.stream.is_none() && self.node(&at.key("stream")).is_some();
         let keeps = self.keeps(raw);
         // What a loop captures is there in its next round.
         let (rounds, later) = if repeat.is_some() { (keeps, Vec::new()) } else { (Vec::new(), keeps) };
@@ -115,7 +117,7 @@ impl Lower<'_> {
         let asked = Asked {
             scope: if matches!(outer, Scope::Run(_)) { Scope::Run(&seen) } else { outer },
             later: &later,
-            streamed: written.field("stream", |step| step.stream.as_ref()).is_some(),
+            streamed: self.stream_unread || written.field("stream", |step| step.stream.as_ref()).is_some(),
             text: true,
         };
         let expect = self.expectations(&written, asked);
@@ -142,6 +144,7 @@ impl Lower<'_> {
         Some(Step {
             timeout,
             expect,
+            push: self.push(&written, scope, &capture),
             capture,
             on_rejected: course.on_rejected,
             on_failed: course.on_failed,
@@ -316,7 +319,7 @@ impl Lower<'_> {
     fn json_body(&mut self, at: &At, json: &serde_json::Value, scope: Scope<'_>) -> BodySpec {
         let before = self.problems.0.len();
         self.json_leaves(at, json, scope);
-        match JsonTemplate::compile(json) {
+        match JsonTemplate::with_lists(json, &self.lists) {
             Ok(template) => BodySpec::Json(template),
             Err(error) => {
                 if self.problems.0.len() == before {
@@ -328,7 +331,7 @@ impl Lower<'_> {
     }
 
     /// Checks each text of a JSON body at its own place.
-    fn json_leaves(&mut self, at: &At, json: &serde_json::Value, scope: Scope<'_>) {
+    pub(super) fn json_leaves(&mut self, at: &At, json: &serde_json::Value, scope: Scope<'_>) {
         match json {
             serde_json::Value::String(text) if text.contains("${") => {
                 self.template(at, text, Escape::None, scope);
@@ -372,7 +375,7 @@ impl Lower<'_> {
     /// The name of a value that templates and conditions use.
     pub(super) fn own_name(&mut self, at: &At, name: &str, what: &str) {
         self.identifier(at, name, what);
-        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env", "target", "data"].contains(&name) {
+        if super::BUILT_IN.contains(&name) || ["vars", "secret", "env", "target", "data", "sent"].contains(&name) {
             self.key_error(at, format!("`{name}` is a variable of Plimsoll's own"), "choose another name");
         } else if RESERVED.contains(&name) || FUNCTIONS.contains(&name) {
             let help = format!("choose another name, such as `{}_`", name.to_ascii_lowercase());

@@ -327,11 +327,16 @@ impl Lower<'_> {
             // `restarts(target)` asks all of its counters.
             let all = threshold.aggregates().iter().any(|aggregate| aggregate.by == Aggregation::Restarts)
                 && target.figures().any(|(_, (_, counter))| counter);
-            let there = |name: &&str| known.contains(name) || custom.contains(name) || (all && *name == "target");
+            let read = |name: &&str| known.contains(name) || custom.contains(name) || (all && *name == "target");
+            // One that could not be read has been noted.
+            let there = |name: &&str| read(name) || measured.declared.iter().any(|declared| declared == name);
             let unknown = |name: &&str| !there(name);
             for name in threshold.stats().filter(unknown) {
                 let words = known.iter().chain(&custom).copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
+                    _ if hints::foreign_metric(name).is_some() => {
+                        format!("write `{}`", hints::foreign_metric(name).unwrap_or_default())
+                    }
                     Some(near) => format!("did you mean `{near}`?"),
                     None if known.is_empty() => format!(
                         "a figure of the target is declared under its `stats:`: `gauges: {{{name}: {{get: /stats, json: $.{name}}}}}`"
@@ -378,6 +383,7 @@ impl Lower<'_> {
                     "write `recovery: {after: PHASE, until: [rate(rejected) == 0%], within: 30s}`",
                 ),
                 _ if STREAM_FIGURES.contains(&name)
+                    && !self.stream_unread
                     && !measured.streamed.iter().any(streams)
                     && measured.custom.iter().all(|metric| *metric.name != *name) =>
                 {
@@ -429,6 +435,8 @@ pub(super) struct Measured<'a> {
     pub(super) dimensions: Option<Dimensions>,
     /// Metrics of the user's own.
     pub(super) custom: &'a [CustomMetric],
+    /// Their names, those included that could not be read.
+    pub(super) declared: Vec<&'a str>,
 }
 
 fn without_places(placed: Vec<(At, Threshold)>) -> Vec<Threshold> {

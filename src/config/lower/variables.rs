@@ -41,6 +41,13 @@ impl Lower<'_> {
         }
     }
 
+    /// The section that has a name, where only one does.
+    fn section_of_name(&self, name: &str) -> Option<&'static str> {
+        let mut of = self.known.iter().filter(|(_, names)| names.iter().any(|known| known == name));
+        let (section, _) = of.next()?;
+        of.next().is_none().then_some(*section)
+    }
+
     /// Whether a template may use a variable.
     pub(super) fn variable(&mut self, at: &At, text: &str, variable: &str, scope: Scope<'_>) {
         self.known_variable(at, text, variable, scope, None);
@@ -93,6 +100,13 @@ impl Lower<'_> {
             }
             _ if self.elsewhere.iter().any(|name| name == root) => {
                 format!("another task captures it: write `needs: {root}` in this one, so that users without it wait")
+            }
+            _ if let Some(section) = self.section_of_name(root) => {
+                if condition.is_some() {
+                    format!("write `{section}.{variable}`")
+                } else {
+                    format!("write `${{{section}.{variable}}}`")
+                }
             }
             Some(near) => format!("did you mean `{near}`? Known here: {}", all.join(", ")),
             None if condition == Some(true) => {

@@ -49,6 +49,11 @@ pub(crate) struct Scenario {
     pub(crate) repeat: Option<Repeat>,
     /// What is intended before this much of the load has passed is counted, but not judged; 0s by default.
     pub(crate) warmup: Option<DurationText>,
+    /// Lists that steps grow by `push` and send by `{append: [NAME, …]}` in a JSON body, each with what it holds in the
+    /// beginning: `{history: []}`. A list keeps its newest 256 values, of 256 KiB.
+    pub(crate) state: Option<Ordered<Vec<Json>>>,
+    /// How long the lists of `state` last: `iteration` begins anew with each, `vu` goes on as long as the user; iteration by default.
+    pub(crate) state_per: Option<StatePer>,
     /// Our side of the network, made worse than it is: far, slow or impatient clients.
     pub(crate) network: Option<Network>,
     /// What is done at moments of the load, beside it; counted as hooks.
@@ -90,6 +95,14 @@ pub(crate) struct Scenario {
     pub(crate) thresholds: Option<OneOrMany<Threshold>>,
     /// What must hold of the generator for latency and throughput to be trusted.
     pub(crate) valid_if: Option<OneOrMany<Threshold>>,
+}
+
+/// How long a state lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StatePer {
+    Iteration,
+    Vu,
 }
 
 /// Whether rejections are wanted.

@@ -62,6 +62,8 @@ pub(crate) struct Step {
     pub(crate) expect: Option<OneOrMany<ExprText>>,
     /// What is kept of the answer for later steps.
     pub(crate) capture: Option<Ordered<Capture>>,
+    /// What the lists of the scenario's `state` grow by once the step ended ok; `${sent}` is what `append` added to the body.
+    pub(crate) push: Option<Ordered<OneOrMany<Json>>>,
     /// `stop` ends the iteration when the step is not ok, `continue` goes on; stop by default.
     pub(crate) on_fail: Option<OnFail>,
     /// How the iteration goes on after a rejection and after a failure, each by itself.

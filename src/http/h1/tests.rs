@@ -1,6 +1,7 @@
 use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
 use ::http::{Method, Request};
+use bytes::Bytes;
 use hyper::{
     Response,
     body::{Body, Frame, Incoming, SizeHint},
@@ -16,6 +17,7 @@ use tokio::{
 use super::*;
 use crate::http::{
     conn::Conn,
+    exchange::Keep,
     stream::{Meter, Transport},
 };
 
@@ -34,7 +36,7 @@ fn request(method: &Method, body: &'static [u8]) -> Outgoing {
 }
 
 fn all() -> Want<'static> {
-    Want { body: Keep::All, headers: true, max_body: 1 << 20, sink: None }
+    Want { body: Keep::All, headers: true, max_body: 1 << 20, room: None, sink: None }
 }
 
 /// Reads the head of a request.
@@ -140,7 +142,7 @@ async fn the_start_of_a_body_is_kept_and_all_of_it_is_bounded() {
         let length = b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n";
         let close = b"HTTP/1.1 200 OK\r\n\r\n";
         for head in [&length[..], close] {
-            let limits = Want { body: want.body, headers: false, max_body: want.max_body, sink: None };
+            let limits = Want { body: want.body, headers: false, max_body: want.max_body, room: None, sink: None };
             let (_, result) = answered(&[head, &[b'a'; 3000], &[b'b'; 2000]], limits).await;
             let found = result.as_ref().map(|answer| (answer.body.len(), answer.length)).map_err(|error| error.reason);
             assert_eq!(found, expected);

@@ -87,9 +87,10 @@ pub(super) async fn constant(crew: &Rc<Crew>, plan: Closed) {
     all(crew, plan, Rc::new(|_| true)).await;
 }
 
-/// Users leave iterations undone when the time is up, when their `on_start` did not go well, or when one has crashed.
+/// Users leave iterations undone when the time is up, when their `on_start` did not go well, or when one has crashed. What
+/// there is no data for was not planned.
 fn drop_rest(shared: &Shared, undone: u64) {
-    if !shared.stop.interrupts() {
+    if !shared.stop.interrupts() && !shared.stop.is_out_of_data() {
         let known = shared.stop.is_over() || shared.recorder.lost_users().is_some();
         let why = if known { DropReason::Deadline } else { DropReason::Generator };
         shared.recorder.drop_many(why, undone);
@@ -152,7 +153,8 @@ async fn go_on(crew: &Crew, shared: &Shared, life: Life, mut user: User) {
     let turn = Turn { vu: life.vu, iteration: 0, task: 0, labels: Labels::default() };
     iterations(crew, shared, life, &mut user).await;
     if !shared.group.on_stop.is_empty() {
-        Box::pin(shared.end(&turn, &mut user)).await;
+        // A user who was cut out of its iteration leaves as properly as any other: the load of all goes on.
+        Box::pin(crew.shared.end(&turn, &mut user)).await;
     }
 }
 

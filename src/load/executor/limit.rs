@@ -14,7 +14,7 @@ use super::crew::{Crew, cut_after, race};
 use crate::{
     http::scope::Scope,
     load::{
-        plan::limit::{Act, Limit, Part},
+        plan::limit::{Act, Limit, Part, RELEASES_AT_ONCE},
         recorder::IterationEnd,
         stop::{Cause, Stop},
         user::{Model, Shared, Turn, User},
@@ -26,9 +26,6 @@ use crate::{
         scenario::LimitSpec,
     },
 };
-
-/// Releases under way at once.
-const AT_ONCE: usize = 32;
 
 /// A release that does not go well is tried so often.
 const TRIES: u32 = 3;
@@ -167,7 +164,7 @@ impl Desk {
         let owed = due.len() as u64;
         let (done, due) = (Rc::new(Cell::new(0u64)), Rc::new(RefCell::new(due)));
         let crew_of_releases = Crew::new(self.releasing.clone(), crew.begun, crew.grace);
-        for _ in 0..AT_ONCE.min(owed as usize) {
+        for _ in 0..owed.min(u64::from(RELEASES_AT_ONCE)) {
             let (desk, aboard) = (self.clone(), Crew::board(&crew_of_releases));
             let (done, due) = (done.clone(), due.clone());
             spawn_local(async move {

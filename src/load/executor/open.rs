@@ -167,6 +167,9 @@ pub(super) async fn arrivals(crew: &Rc<Crew>, mut plan: Arrivals, length: Durati
         crew.all_landed().await;
     };
     race(over, landed).await;
+    if clock::mono() >= end && shared.stop.cause().is_none() && !shared.stop.is_out_of_data() {
+        shared.recorder.plan(&shared.group.labels, shared.started.get(), (begun, end));
+    }
     leave(crew, &slots).await;
     Ok(())
 }

@@ -2,5 +2,6 @@
 
 mod aborts;
 mod closed;
+mod ledger;
 mod limits;
 mod open;

@@ -35,7 +35,7 @@ impl Polls {
         self.sent += 1;
         self.bytes = (self.bytes.0 + done.sample.bytes.0, self.bytes.1 + done.sample.bytes.1);
         done.handed = handed;
-        done.sample.latency = done.ended.saturating_duration_since(intended);
+        done.sample.latency = Some(done.ended.saturating_duration_since(intended));
         done.sample.bytes = self.bytes;
     }
 
@@ -55,7 +55,7 @@ impl Shared {
             let (mut done, intended) = match (polled, last.take()) {
                 (Ok(done), None) => done,
                 (Ok(done), Some(_)) => {
-                    if done.0.refused.is_none() {
+                    if done.0.refused.is_none() && done.0.was_put_together() {
                         self.recorder.poll(done.1);
                     }
                     done
@@ -67,7 +67,7 @@ impl Shared {
                 }
                 (Err(left), None) => return Done::at(left, clock::mono()),
             };
-            if done.refused.is_some() && polls.sent == 0 {
+            if (done.refused.is_some() || !done.was_put_together()) && polls.sent == 0 {
                 return self.settle(step, walk, done, intended);
             }
             done.refused = None;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Most values of a loop over a captured list.
-const MAX_VALUES: usize = 10_000;
+pub(crate) const MAX_VALUES: usize = 10_000;
 
 impl Shared {
     /// A step that is more than one request, or none.
@@ -31,7 +31,7 @@ impl Shared {
         let values = match values(repeat, walk.scope) {
             Ok(values) => values,
             Err(why) => {
-                let done = unsendable(why, intended);
+                let done = unsendable(&why);
                 let done = self.settle(step, walk, done, intended);
                 let left = if let Left::Again(_) = done.left { Left::Ended } else { done.left };
                 return (left, done.ended);

@@ -11,7 +11,7 @@ use crate::model::scenario::{Reaction, Retry, Step};
 const LONGEST: Duration = Duration::from_hours(1);
 
 /// The pause before the try after so many failed ones (from 1), or what the target asked for if that is longer.
-pub(super) fn pause(retry: &Retry, failed: u32, asked: Option<Duration>) -> Duration {
+pub(crate) fn pause(retry: &Retry, failed: u32, asked: Option<Duration>) -> Duration {
     let (first, last) = retry.backoff;
     let pause = first.saturating_mul(1 << (failed - 1).min(30)).min(last.max(first));
     match asked {

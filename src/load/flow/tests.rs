@@ -18,9 +18,8 @@ use crate::{
     model::{
         clock::{self, SystemClock},
         outcome::Outcome,
-        scenario::{Action, Feed, FeedEnd, FeedOrder, RequestSpec, Scenario},
+        scenario::{FeedEnd, Scenario},
         settings::{Policy, Redactor},
-        template::{Escape, Template},
     },
 };
 
@@ -75,6 +74,7 @@ impl Bench {
             pairs.for_each(|(name, value)| _ = map.append(name, value));
             (FakeAnswer { after: Duration::from_millis(10), result: Ok((status, body.into())) }, map)
         });
+        let stop = Stop::default();
         let shared = Shared {
             group: scenario.groups[0].clone(),
             constants: scenario.constants.clone().into(),
@@ -85,7 +85,8 @@ impl Bench {
             network: scenario.network.map(|spec| Rc::new(crate::load::network::Network::new(spec, scenario.seed))),
             gate: Gate::new(&Policy::default()),
             recorder: Rc::new(Recorder::default()),
-            stop: Stop::default(),
+            plan: stop.clone(),
+            stop,
             clock: Arc::new(SystemClock),
             redactor,
             run_id: "r".into(),
@@ -163,7 +164,7 @@ async fn a_loop_over_what_is_no_list_fails_the_step() {
     assert_eq!(bench.iterate(1).await, [IterationEnd::Failed]);
     assert_eq!(told(&bench.data()), "ok=1 failed=1");
     let failure = bench.shared.recorder.first_failure().expect("it failed");
-    assert_eq!((failure.reason.as_str(), failure.detail.as_str()), ("capture", "loop: `id` is not a list"));
+    assert_eq!((failure.reason.as_str(), failure.detail.as_str()), ("capture", "not sent: loop: `id` is not a list"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -367,19 +368,11 @@ async fn execute(bench: &Bench) -> RunData {
 
 /// Takes rows `a`, `b`, `c`, and has a feed that it does not use.
 fn fed(load: &str, on_end: FeedEnd) -> Bench {
-    let data = "    data: {q: {values: [{id: a}]}}";
-    let text = format!("{data}\n    load: {load}\n    steps: [{{get: /1}}, {{get: /2, expect: 'data.q.id != \"c\"'}}]");
-    let mut scenario = scenario_of(&text).0;
-    let rows = |ids: &[&str]| ids.iter().map(|id| serde_json::json!({"id": id})).collect();
-    let feed = |rows, on_end| Arc::new(Feed { rows, order: FeedOrder::Sequence, on_end });
-    scenario.data =
-        [("q".into(), feed(rows(&["a", "b", "c"]), on_end)), ("unused".into(), feed(rows(&["x"]), FeedEnd::Stop))]
-            .into();
-    let mut group = (*scenario.groups[0]).clone();
-    let path = Template::compile("/1/${data.q.id}", Escape::Path).expect("compiles");
-    group.tasks[0].steps[0].action = Action::Http(Box::new(RequestSpec::new(::http::Method::GET, path)));
-    scenario.groups = vec![Arc::new(group)];
-    Bench::of(scenario, Redactor::default(), |_, _| OK)
+    let word = format!("{on_end:?}").to_lowercase();
+    let rows = "[{id: a}, {id: b}, {id: c}]";
+    let data = format!("{{q: {{values: {rows}, on_end: {word}}}, unused: {{values: [{{id: x}}], on_end: stop}}}}");
+    let steps = "[{get: '/1/${data.q.id}'}, {get: /2, expect: 'data.q.id != \"c\"'}]";
+    Bench::new(&format!("    load: {load}\n    data: {data}\n    steps: {steps}"), |_, _| OK)
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,9 +388,63 @@ async fn each_iteration_takes_a_row_and_the_last_one_may_end_the_load() {
     let users = "{executor: per-vu-iterations, vus: 2, iterations: 3}";
     let open = "{executor: constant-arrival-rate, rate: 10/s, duration: 1s}";
     check(users, FeedEnd::Cycle, "ok=10 failed=2", 0, "abcabc").await;
-    check(users, FeedEnd::Stop, "ok=5 failed=1", 3, "abc").await;
+    check(users, FeedEnd::Stop, "ok=5 failed=1", 0, "abc").await;
     check(users, FeedEnd::Fail, "ok=5 failed=4", 0, "abc").await;
     check(open, FeedEnd::Stop, "ok=5 failed=1", 0, "abc").await;
+    // Whoever takes the last row ends the load of all, not its own part of it, and nothing beyond it was planned.
+    for load in [
+        "{executor: constant-vus, vus: 2, duration: 1m}",
+        "{executor: shared-iterations, vus: 2, iterations: 30}",
+        "{executor: ramping-vus, start_vus: 2, stages: [{duration: 1m, target: 2}]}",
+        "{executor: stepped-vus, vus: [1, 1, 2], iterations: 2}",
+        "{executor: stepped-vus, vus: [2, 2], duration: 1m}",
+        "{executor: burst, size: 5, repeat: 3, every: 10s}",
+        "{executor: users, users: 2, spawn_rate: 10/s, hold_for: 1m}",
+    ] {
+        let begun = clock::mono();
+        check(load, FeedEnd::Stop, "ok=5 failed=1", 0, "abc").await;
+        assert!(clock::mono() - begun < Duration::from_secs(20), "{load}: it does not go on without data");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_put_together_was_not_sent() {
+    let check = async |step: &str, why: &str| {
+        let bench = bench(&format!("      - {step}"), |_, _| OK);
+        assert_eq!(bench.iterate(1).await, [IterationEnd::Failed], "{step}");
+        let data = bench.data();
+        let total = data.total();
+        assert_eq!((told(&data).as_str(), bench.seen().len(), data.polls), ("failed=1", 0, 0), "{step}");
+        assert_eq!((total.latency[2].count(), total.service_time[2].count()), (0, 0), "{step}");
+        let failure = bench.shared.recorder.first_failure().expect("it failed");
+        assert_eq!((failure.reason.as_str(), failure.detail.as_str()), ("capture", why), "{step}");
+    };
+    check(
+        "{get: '/a/${words(5, 2)}'}",
+        "not sent: path: `words(5, 2)`: words(5, 2): write two numbers up to 10000, the smaller one first",
+    )
+    .await;
+    check(
+        "{get: '/a/${words(5, 2)}', until: status == 200}",
+        "not sent: path: `words(5, 2)`: words(5, 2): write two numbers up to 10000, the smaller one first",
+    )
+    .await;
+
+    let bench = bench(
+        "      - {get: /1, capture: {id: {json: $.id, required: false}, ok: {json: $.ok}}}
+      - {post: '/2/${ok}', json: {ids: ['${id + 1}', '${ok}']}, on_fail: continue}
+      - {get: '/3/${ok.deep}', on_fail: continue}",
+        |_, _| (200, &[], r#"{"ok": 1}"#),
+    );
+    bench.iterate(1).await;
+    assert_eq!(told(&bench.data()), "ok=1 failed=2");
+    let failure = bench.shared.recorder.first_failure().expect("it failed");
+    assert_eq!(failure.detail, "not sent: json: `id` has no value");
+
+    let bench = fed("{executor: per-vu-iterations, vus: 1, iterations: 4}", FeedEnd::Fail);
+    let ran = execute(&bench).await;
+    // The third of them does not hold what its second step expects.
+    assert_eq!((told(&ran).as_str(), ran.total().latency[2].count()), ("ok=5 failed=2", 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,4 +508,38 @@ async fn a_delay_is_part_of_the_latency() {
     bench.iterate(50).await;
     let latency = bench.data().total().latency[0].stats();
     assert!((0.205..0.25).contains(&latency.min) && (0.37..0.42).contains(&latency.max), "{latency:?}");
+}
+
+const SAID: Reply = (200, &[], r#"{"reply": {"role": "assistant"}}"#);
+
+const TURNS: &str = r#"
+    steps:
+      - name: turn
+        loop: {times: 3, as: turn}
+        post: "/${history | length}/${history[0].content if history else 'nobody'}"
+        json: {messages: {append: [history, {role: user, content: "word-${n}-${turn}"}]}}
+        capture: {reply: {json: $.reply, required: false}}
+        push: {history: [{role: user, content: "${sent}"}, "${reply}"]}
+        on_fail: continue"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_grows_with_what_was_said() {
+    let check = async |state: &str, reply: fn(u64, &str) -> Reply, expected: &[&str], told_of: &str| {
+        let bench = Bench::new(&format!("{LOAD}    state: {{history: []}}\n{state}{TURNS}"), reply);
+        bench.iterate(2).await;
+        assert_eq!(
+            (bench.seen(), told(&bench.data()).as_str()),
+            (expected.iter().map(|l| format!("POST {l}")).collect(), told_of)
+        );
+    };
+    let anew = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
+    check("", |_, _| SAID, &anew, "ok=6").await;
+    let on = ["/0/nobody", "/2/word-1-1", "/4/word-1-1", "/6/word-1-1", "/8/word-1-1", "/10/word-1-1"];
+    check("    state_per: vu\n", |_, _| SAID, &on, "ok=6").await;
+    // What was not answered was not said.
+    let refused = ["/0/nobody", "/0/nobody", "/2/word-1-2", "/0/nobody", "/2/word-2-1", "/4/word-2-1"];
+    check("", |n, _| if n == 1 { (500, &[], "") } else { SAID }, &refused, "ok=5 failed=1").await;
+    // An answer without what is to be pushed is a failure of the step, and nothing is pushed.
+    let lost = ["/0/nobody"; 6];
+    check("", |_, _| OK, &lost, "failed=6").await;
 }

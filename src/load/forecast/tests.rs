@@ -1,6 +1,8 @@
 //! What is foretold is what happens: each load is carried out on a made-up target with a clock that waits for nobody, and
 //! its counts are held against the forecast.
 
+mod agreement;
+
 use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;

@@ -3,6 +3,9 @@
 
 use crate::model::scenario::LimitSpec;
 
+/// Releases under way at once.
+pub const RELEASES_AT_ONCE: u32 = 32;
+
 /// What is to be tried, for each user alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -127,14 +130,29 @@ impl Limit {
         self.acts().into_iter().map(each).sum::<u64>() * u64::from(self.cycles)
     }
 
-    /// Most requests unanswered at once.
+    /// Most requests unanswered at once, releases included.
     pub fn concurrency(&self) -> u32 {
         let at_once = |act: Act| match act {
             Act::Acquire { users, each, together: true, .. } => users.saturating_mul(each),
             Act::Acquire { users, .. } => users,
-            Act::Release { .. } | Act::ReleaseAll => self.users.max(1),
+            Act::Release { each } => each.min(RELEASES_AT_ONCE),
+            Act::ReleaseAll => self.held().min(RELEASES_AT_ONCE),
         };
         self.acts().into_iter().map(at_once).max().unwrap_or(0)
+    }
+
+    /// Most places held at once, where the target gives out as many as it is asked for. Each keeps its connection.
+    pub fn held(&self) -> u32 {
+        let (users, mut held, mut most) = (self.users.max(1), 0u32, 0);
+        for act in self.acts() {
+            held = match act {
+                Act::Acquire { users, each, .. } => held.saturating_add(users.saturating_mul(each)),
+                Act::Release { each } => held.saturating_sub(users.saturating_mul(each)),
+                Act::ReleaseAll => 0,
+            };
+            most = held.max(most);
+        }
+        most
     }
 }
 
@@ -163,7 +181,9 @@ mod tests {
             Limit { hold: 3, race: 6, bystanders: 1, users: 4, ..plain },
             "race 4@1x6 at once, free all, hold 4@1x3, over 4@1x1, bystander 1@5x1, free 1, retry 4@1x1, free all; 45",
         );
-        assert_eq!(Limit { race: 6, users: 4, ..plain }.concurrency(), 24);
-        assert_eq!(plain.concurrency(), 1);
+        assert_eq!(Limit { race: 40, users: 4, ..plain }.concurrency(), 160);
+        assert_eq!((plain.concurrency(), plain.held()), (11, 11));
+        assert_eq!(Limit { hold: 5000, ..plain }.concurrency(), 32);
+        assert_eq!(Limit { hold: 3, race: 6, bystanders: 1, users: 4, ..plain }.held(), 24);
     }
 }

@@ -67,7 +67,7 @@ fn stats_of(series: &Series, iterations: &Iterations) -> GroupStats {
         iterations: iterations.counts,
         iteration_s: iterations.time.stats(),
         elapsed_s: elapsed,
-        throughput_per_s: elapsed.filter(|seconds| *seconds > 0.0).map(|seconds| ok / seconds),
+        throughput_per_s: iterations.seconds().filter(|seconds| *seconds > 0.0).map(|seconds| ok / seconds),
         streams: streams(series),
     }
 }

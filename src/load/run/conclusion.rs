@@ -111,6 +111,12 @@ impl Run {
             let users = if count == 1 { "user" } else { "users" };
             summary.hints.push(format!("{count} {users} ended before the first iteration: `on_start`: {why}"));
         }
+        if self.recorder.trim_count() > 0 {
+            let times = self.recorder.trim_count();
+            summary
+                .hints
+                .push(format!("lists of `state` were too long {times} times: they keep 256 values of 256 KiB"));
+        }
         summary.hints.extend(self.events_not_reached());
         if self.recorder.throttle_count() > 0 {
             let times = self.recorder.throttle_count();

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::LocalSet};
+use tokio::{sync::watch, task::spawn_local};
 
 use super::{HOOKS_AFTER_STOP, Run};
 use crate::{
@@ -98,24 +98,20 @@ impl Run {
             return load.await;
         }
         let (over, ended) = watch::channel(false);
-        let tasks = LocalSet::new();
         let happenings: Vec<_> = (0..self.happenings.len())
             .map(|index| {
                 let (all, shared, ended) = (self.happenings.clone(), shared.clone(), ended.clone());
-                tasks.spawn_local(async move { one(&all[index], &shared, start, ended).await })
+                spawn_local(async move { one(&all[index], &shared, start, ended).await })
             })
             .collect();
-        let all = async {
-            let result = load.await;
-            over.send_replace(true);
-            for happening in happenings {
-                if happening.await.is_err() {
-                    self.recorder.crash();
-                }
+        let result = load.await;
+        over.send_replace(true);
+        for happening in happenings {
+            if happening.await.is_err() {
+                self.recorder.crash();
             }
-            result
-        };
-        tasks.run_until(all).await
+        }
+        result
     }
 
     /// Undoes what was begun, the last first; each has as long as it needs, and a few seconds after a stop.

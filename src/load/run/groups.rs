@@ -86,7 +86,7 @@ impl Run {
                     let labels = group.labels.with("repeat", repetition.to_string());
                     group = Arc::new(Group { labels, ..Group::clone(&group) });
                 }
-                shared.part(shared.stop.part(), group)
+                shared.of_load(shared.stop.part(), group)
             };
             let parts: Vec<_> = groups.iter().map(part).collect();
             match self.request.scenario.arrangement {

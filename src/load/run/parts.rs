@@ -55,6 +55,7 @@ impl Run {
             samples: self.request.samples.clone(),
             gate: self.request.gate.clone(),
             recorder: self.recorder.clone(),
+            plan: stop.clone(),
             stop,
             clock: self.request.clock.clone(),
             redactor: self.request.redactor.clone(),

@@ -27,7 +27,7 @@ impl Run {
 
     pub(super) fn keep(&self, readings: Readings, at: f64) {
         for (name, reading) in readings {
-            self.recorder.stat(&name, reading.ok().map(|value| StatPoint { at, value }));
+            self.recorder.stat(&name, reading.map(|value| StatPoint { at, value }));
         }
     }
 
@@ -42,7 +42,7 @@ impl Run {
         }
         self.certificate.set(Some((now.mono, ends)));
         let value = ends.duration_since(now.wall).as_secs_f64();
-        self.recorder.stat(&CERT_EXPIRES_IN.into(), Some(StatPoint { at: self.since_load(), value }));
+        self.recorder.stat(&CERT_EXPIRES_IN.into(), Ok(StatPoint { at: self.since_load(), value }));
     }
 
     pub(super) fn since_load(&self) -> f64 {

@@ -12,7 +12,7 @@ use crate::{
         feeds::Takes,
         gate::Gate,
         perform::Transport,
-        stop::Cause,
+        stop::{Cause, Stop},
         tests::{answer, answers_after, get, group, scenario},
         user::Shared,
     },
@@ -48,7 +48,25 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
     let mut scenario = scenario();
     scenario.thresholds.clear();
     change(&mut scenario);
-    let policy = Arc::new(Policy { max_rate: 1e9, max_concurrency: 100_000, ..Policy::default() });
+    let policy = Policy { max_rate: 1e9, max_concurrency: 100_000, ..Policy::default() };
+    let fake = Rc::new(fake);
+    let (summary, _) = Box::pin(on_fake(scenario, policy, &fake, meanwhile)).await;
+    assert_eq!(fake.counts().0, summary.sent);
+    summary
+}
+
+/// Runs the whole of a scenario, hooks and all, against a made-up target; its document and how many series it kept.
+pub(crate) async fn carried_out(scenario: Scenario, policy: Policy, fake: &Rc<Fake>) -> (RunSummary, u64) {
+    Box::pin(on_fake(scenario, policy, fake, async |_| {})).await
+}
+
+async fn on_fake(
+    scenario: Scenario,
+    policy: Policy,
+    fake: &Rc<Fake>,
+    meanwhile: impl AsyncFnOnce(&Run),
+) -> (RunSummary, u64) {
+    let policy = Arc::new(policy);
     let now = SystemClock.now();
     let request = RunRequest {
         run_id: "r".into(),
@@ -64,12 +82,12 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
     };
     let (events, mut told) = mpsc::channel::<RunEvent>(4096);
     let run = Run::new(request, events);
-    let fake = Rc::new(fake);
-    let groups = run.request.scenario.groups.iter().map(|group| {
+    let scenario = run.request.scenario.clone();
+    let shared = |group: &Arc<Group>, stop: Stop| {
         Rc::new(Shared {
-            scenario: run.request.scenario.clone(),
+            scenario: scenario.clone(),
             group: group.clone(),
-            constants: run.request.scenario.constants.clone().into(),
+            constants: scenario.constants.clone().into(),
             literals: crate::http::request::Literals::default(),
             transport: Transport::Fake(fake.clone()),
             probers: Rc::default(),
@@ -77,7 +95,8 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             network: None,
             gate: run.request.gate.clone(),
             recorder: run.recorder.clone(),
-            stop: run.stop.clone(),
+            plan: stop.clone(),
+            stop,
             clock: run.request.clock.clone(),
             redactor: run.request.redactor.clone(),
             run_id: run.request.run_id.clone(),
@@ -87,17 +106,27 @@ async fn run(change: impl FnOnce(&mut Scenario), fake: Fake, meanwhile: impl Asy
             metrics: crate::load::metrics::Metrics::default(),
             takes: Takes::of(&run.feeds, group),
         })
-    });
-    let groups: Vec<_> = groups.collect();
-    let dialer = Dialer::new(&run.request.scenario.target, policy).expect("no certificates");
+    };
+    let hooks = shared(&scenario.groups[0], Stop::default());
+    let groups: Vec<_> = scenario.groups.iter().map(|group| shared(group, run.stop.clone())).collect();
+    let dialer = Dialer::new(&scenario.target, policy).expect("no certificates");
     let drain = async { while told.recv().await.is_some() {} };
     let side = async { tokio::join!(run.second_by_second(), meanwhile(&run), drain) };
-    beside(side, run.load(&groups, &groups[0], dialer)).await.expect("a timer");
-    run.undo_events(&groups[0]).await;
+    let whole = async {
+        run.hooks(&hooks, &scenario.before, || false).await.expect("they go well");
+        for shared in &groups {
+            shared.inherited.replace(hooks.inherited.borrow().clone());
+        }
+        run.load(&groups, &hooks, dialer).await.expect("a timer");
+        run.undo_events(&hooks).await;
+        run.hooks(&hooks, &scenario.after, || false).await.expect("they go well");
+    };
+    beside(side, whole).await;
     run.flush();
     let ended = run.request.clock.now();
-    assert_eq!(fake.counts().0, run.current.borrow().sent() + run.earlier.borrow().sent());
-    run.summary(now, ended, 0.0, None)
+    let mut all = run.earlier.borrow().clone();
+    all.merge(&run.current.borrow());
+    (run.summary(now, ended, 0.0, None), all.series.len() as u64)
 }
 
 async fn quietly(change: impl FnOnce(&mut Scenario), fake: Fake) -> RunSummary {

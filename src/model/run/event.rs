@@ -1,4 +1,4 @@
-//! What became of the events of a run.
+//! What was sent beside the load, and what became of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,4 +44,13 @@ pub enum EventResult {
     Failed,
     /// The load was over before.
     NotReached,
+}
+
+/// Hook requests; they are in no rate and no count of the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookCounts {
+    /// Answered 2xx.
+    pub ok: u64,
+    /// Anything else.
+    pub failed: u64,
 }

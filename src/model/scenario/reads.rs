@@ -13,6 +13,8 @@ impl Step {
                 names.extend(probe.templates().into_iter().flatten().flat_map(Template::variables));
             }
         }
+        let pushed = self.push.iter().flat_map(|(_, items)| items);
+        names.extend(pushed.flat_map(crate::model::template::JsonTemplate::variables));
         names.extend(self.tags.iter().flat_map(|(_, template)| template.variables()));
         if let Some(LoopOver::Variable(name)) = self.repeat.as_ref().map(|repeat| &repeat.over) {
             names.push(name.to_string());

@@ -32,6 +32,8 @@ pub struct Step {
     pub expect: Vec<Expect>,
     /// What is kept of the answer for later steps.
     pub capture: Vec<Capture>,
+    /// What the lists of the scenario's `state` grow by once it ended ok.
+    pub push: Vec<(Name, Vec<JsonTemplate>)>,
     /// How the iteration goes on after a rejection.
     pub on_rejected: Reaction,
     /// How the iteration goes on after a failure.
@@ -58,6 +60,7 @@ impl Step {
             until: None,
             expect: Vec::new(),
             capture: Vec::new(),
+            push: Vec::new(),
             on_rejected: Reaction::Stop,
             on_failed: Reaction::Stop,
             ok: None,

@@ -40,12 +40,12 @@ fn sample(outcome: Outcome, reason: &str, status: Option<u16>, ms: u64) -> Sampl
     Sample {
         class: Classified { outcome, reason: reason.into() },
         status,
-        latency: time,
+        latency: Some(time),
         service_time: Some(time),
         timing: [None, None, Some(Duration::from_millis(1)), None, Some(time), Some(Duration::from_millis(1))],
         bytes: (100, 2000),
         reused: Some(ms.is_multiple_of(2)),
-        reconnected: false,
+        reconnected: ms == 80,
         stream: None,
     }
 }
@@ -64,6 +64,7 @@ pub(crate) fn second() -> RunData {
     iterations.counts = IterationCounts { completed: 7, failed: 3, interrupted: 1 };
     iterations.time.record(Duration::from_millis(300));
     data.hooks.ok = 2;
+    data.polls = 4;
     (0..11).for_each(|n| data.send_lag.record(Duration::from_micros(30 * n)));
     data
 }
@@ -134,6 +135,7 @@ pub(crate) fn summary(verdict: Verdict) -> RunSummary {
         ],
         generator: crate::model::run::GeneratorReport { valid: true, ..Default::default() },
         polls: 0,
+        reconnects: 0,
         hooks: data.hooks,
         first_failure: None,
         hints: vec![],

@@ -53,6 +53,8 @@ fn counters_equal_what_was_recorded() {
     assert_eq!(connections.map(|family| count(&snapshot, family, &["sustained"])), <[u64; 2]>::from(total.connections));
     assert_eq!(count(&snapshot, Family::Iterations, &["sustained", "failed"]), whole.all_iterations().counts.failed);
     assert_eq!(count(&snapshot, Family::HookRequests, &["sustained", "ok"]), whole.hooks.ok);
+    let beside = [Family::StepPolls, Family::Reconnects].map(|family| count(&snapshot, family, &["sustained"]));
+    assert_eq!((beside, [whole.polls, total.reconnects]), ([40, 10], [40, 10]));
     let latency = distribution(&snapshot, Family::RequestLatency, &["sustained", "generate", "ok"]);
     assert_eq!(latency.count, total.latency[0].count());
     assert!((latency.sum - total.latency[0].sum()).abs() < 1e-9);

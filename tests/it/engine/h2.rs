@@ -15,9 +15,13 @@ use h2::{
     server::{self, SendResponse},
 };
 use http::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::server::TlsStream;
 
-use super::{Done, run, server::Server, settings};
+use super::{Done, run, server::Server, settings, tls};
 
 type Asked = Request<h2::RecvStream>;
 
@@ -34,6 +38,14 @@ impl Multi {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::taking(1000, answer).await
+    }
+
+    /// The same, with at most `streams` requests at once on each connection.
+    async fn taking<F>(streams: u32, answer: impl Fn(Asked, SendResponse<Bytes>) -> F + Clone + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (accepted, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -42,7 +54,7 @@ impl Multi {
             let now = Arc::new(AtomicU64::new(0));
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, answer.clone(), now.clone(), high.clone()));
+                tokio::spawn(serve(stream, streams, answer.clone(), now.clone(), high.clone()));
             }
         });
         Self { addr, accepted, most }
@@ -54,14 +66,16 @@ impl Multi {
 }
 
 async fn serve<F>(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    streams: u32,
     answer: impl Fn(Asked, SendResponse<Bytes>) -> F,
     now: Arc<AtomicU64>,
     most: Arc<AtomicU64>,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let Ok(mut connection) = server::handshake(stream).await else { return };
+    let shakes_hands = server::Builder::new().max_concurrent_streams(streams).handshake(stream);
+    let Ok(mut connection) = shakes_hands.await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let (answered, now) = (answer(request, respond), now.clone());
@@ -109,6 +123,65 @@ async fn a_pool_carries_many_requests_on_each_of_its_connections() {
     let done =
         ask(&fresh.url(), "reuse: false", "executor: per-vu-iterations, vus: 2, iterations: 4", "{get: /}").await;
     assert_eq!((done.ledger().as_str(), fresh.accepted.load(Ordering::SeqCst)), ("ok=8", 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_vain_for_a_stream_leaves_the_connection_alone() {
+    let server = Multi::taking(1, async |request: Asked, mut respond: SendResponse<Bytes>| {
+        if request.uri().path() == "/slow" {
+            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+        }
+        let _gone = respond.send_response(head(200), true).is_err();
+    })
+    .await;
+    // The second user's time is up while nothing at all comes in, for the first one's answer takes its time.
+    let steps = "{get: /slow, when: vu == 1, timeout: 20s}, {get: /quick, when: vu == 2, timeout: 300ms}";
+    let load = "executor: per-vu-iterations, vus: 2, iterations: 2";
+    let done = ask(&server.url(), "connections: 1", load, steps).await;
+    assert_eq!(done.ledger(), "ok=2 failed.timeout=2", "{:?}", done.run.first_failure);
+    assert_eq!(server.accepted.load(Ordering::SeqCst), 1);
+    let timeouts = done.run.service_time_s.get("failed").map_or(0, |times| times.count);
+    assert_eq!(timeouts, 0, "nothing of them was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_keeps_its_size_when_the_target_goes_back_to_http_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (now, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let high = most.clone();
+    let serve = move |mut stream: TlsStream<TcpStream>| {
+        let (now, high) = (now.clone(), high.clone());
+        async move {
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                // HTTP/2, until the first answer; what comes before the target's word has reached us is answered too.
+                let Ok(mut connection) = server::handshake(stream).await else { return };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let _gone = respond.send_response(head(200), true).is_err();
+                    connection.graceful_shutdown();
+                }
+                return;
+            }
+            high.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            while super::server::request(&mut stream).await.is_some() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                if stream.write_all(super::server::OK).await.is_err() {
+                    break;
+                }
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+    };
+    // Its first connection speaks HTTP/2, the others do not.
+    let chosen = Arc::new(AtomicU64::new(0));
+    let protocols =
+        move || if chosen.fetch_add(1, Ordering::SeqCst) == 0 { b"h2".to_vec() } else { b"http/1.1".to_vec() };
+    let (server, ca) = tls::speaking(protocols, folder.path(), serve).await;
+    let url = format!("https://localhost:{}", server.addr.port());
+    let load = "    load: {executor: per-vu-iterations, vus: 20, iterations: 3}\n    steps: [{get: /}]";
+    let done = run(&settings(&url, &format!("    http: {{connections: 2, tls: {{ca: {ca}}}}}"), load)).await;
+    assert_eq!(done.run.outcomes.ok, 60, "{}: {:?}", done.ledger(), done.run.first_failure);
+    let most = most.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&most), "{most} connections of HTTP/1.1 at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,3 +132,28 @@ async fn the_schedules_timeout_is_a_deadline_and_no_interruption() {
     assert!((170..=185).contains(&run.dropped["deadline"]), "{:?}", run.dropped);
     assert_eq!(run.iterations.failed + run.dropped["deadline"], 200, "{:?}", run.iterations);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_pool_when_the_time_is_up_was_not_sent() {
+    let target = practice(json!({"hang": true})).await;
+    let load = |schedule: &str| {
+        format!(
+            "    schedule: {{manual: true{schedule}}}
+    load: {{executor: per-vu-iterations, vus: 10, iterations: 1, connections: 3}}
+    steps: [{{get: /a, timeout: 3s}}]"
+        )
+    };
+    let done = run(&settings(&target.url(), "    http: {timeout: 3s}", &load(", timeout: 1s"))).await;
+    // Three hang until their time is up; no byte of the others has left.
+    assert_eq!(done.ledger(), "failed.timeout=3 dropped.deadline=7", "{:?}", done.run.first_failure);
+    assert_eq!((target.log().received, done.run.planned), (3, 10));
+    assert_eq!(done.run.verdict.as_str(), "fail");
+
+    // A person who stops it has interrupted them all.
+    target.reset();
+    let going = start(&settings(&target.url(), "    http: {timeout: 3s}", &load("")), History::default());
+    wait_until("three are there", PATIENCE, async || (target.log().received == 3).then_some(())).await;
+    going.handle.drain();
+    let done = going.done().await;
+    assert_eq!(done.ledger(), "failed.timeout=3 interrupted=7");
+}

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::AsyncWriteExt as _;
-use tokio_rustls::TlsAcceptor;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Done, run,
@@ -14,17 +14,7 @@ use super::{
 
 /// A server with a fresh certificate for `name`, and the PEM file that vouches for it.
 pub(super) async fn server(name: &str, folder: &Path) -> (Server, String) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
-    let file = folder.join(format!("{name}.pem"));
-    std::fs::write(&file, made.cert.pem()).expect("it is writable");
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring serves them")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("a good certificate");
+    let (config, file) = config(name, folder);
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let server = Server::start(move |stream| {
         let acceptor = acceptor.clone();
@@ -38,7 +28,46 @@ pub(super) async fn server(name: &str, folder: &Path) -> (Server, String) {
         }
     })
     .await;
-    (server, file.display().to_string())
+    (server, file)
+}
+
+/// A server of `localhost` that offers what `protocol` says, connection by connection, and serves it with `serve`.
+pub(super) async fn speaking<F>(
+    protocol: impl Fn() -> Vec<u8> + Send + 'static,
+    folder: &Path,
+    serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+) -> (Server, String)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (config, file) = config("localhost", folder);
+    let server = Server::start(move |stream| {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![protocol()];
+        let serve = serve.clone();
+        async move {
+            if let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await {
+                serve(stream).await;
+            }
+        }
+    })
+    .await;
+    (server, file)
+}
+
+fn config(name: &str, folder: &Path) -> (rustls::ServerConfig, String) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let file = folder.join(format!("{name}.pem"));
+    std::fs::write(&file, made.cert.pem()).expect("it is writable");
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring serves them")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a good certificate");
+    (config, file.display().to_string())
 }
 
 async fn two_users(url: &str, http: &str) -> Done {

@@ -55,6 +55,19 @@ async fn users_go_on_until_the_time_is_up_and_finish() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_user_who_is_taken_away_leaves_as_properly_as_any_other() {
+    let stages = vec![VuStage { duration: s(5), target: 3 }, VuStage { duration: s(0), target: 1 }];
+    let stages = [stages, vec![VuStage { duration: s(10), target: 1 }]].concat();
+    let executor = Executor::RampingVus { start_vus: 3, stages, graceful_ramp_down: s(0) };
+    let mut group = group(executor);
+    (group.on_start, group.on_stop) = (vec![get("hello", "/")], vec![get("goodbye", "/")]);
+    let bench = Bench::new(group, answers_after(400));
+    let ran = bench.run().await;
+    // Two are cut out of their iterations.
+    assert_eq!((ran.judged.counts().failed, ran.judged.hooks.ok, ran.judged.hooks.failed), (2, 6, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn pacing_does_not_drift() {
     let constant = Executor::ConstantVus { vus: 4, duration: s(3600) };
     let check = async |think, least, most| {

@@ -8,6 +8,7 @@ use crate::{
         tests::{Bench, answers_after, get, group},
     },
     model::{
+        labels::Labels,
         outcome::DropReason,
         scenario::{Arrivals, BurstGap, Executor, RateStage},
         units::Rate,
@@ -123,4 +124,19 @@ async fn the_users_of_an_open_load_leave_as_they_came() {
         let greetings = bench.fake.counts().0 - iterations;
         assert!(greetings >= 6 && greetings.is_multiple_of(2), "as many goodbyes as hellos: {greetings}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_of_the_whole_plan() {
+    let rate = Executor::ConstantArrivalRate { rate: per_second(10.0), duration: s(1), arrivals: Arrivals::Uniform };
+    let mut group = group(rate);
+    group.labels = Labels::one("phase", "short");
+    let bench = Bench::new(group, answers_after(5));
+    let ran = bench.run().await;
+    // The tenth arrival comes after 900 ms, and the second is not over.
+    let all = ran.judged.all_iterations();
+    let span = all.span.map(|(first, last)| last - first).expect("there were iterations");
+    assert!((0.9..0.95).contains(&span), "{span}");
+    let seconds = all.seconds().expect("there were iterations");
+    assert!((seconds - 1.0).abs() < 0.005, "{seconds}");
 }
