@@ -168,7 +168,7 @@ fn load(path: &Path, overrides: &Overrides, env: BTreeMap<String, String>) -> Lo
     config::load_with(&options, overrides, None).unwrap_or_else(|report| panic!("{report}"))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_vocabulary() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("a folder");
@@ -207,7 +207,7 @@ async fn the_vocabulary() {
     ");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
     let quick = Overrides { environment: Some("quick".into()), ..Overrides::default() };
@@ -366,7 +366,7 @@ scenarios:
     steps: [{get: "/${side}"}]
 "#;
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn everything_else() {
     let loaded = config::load_text(MORE, &Options::default()).unwrap_or_else(|report| panic!("{report}"));
     insta::assert_snapshot!(all_agree(&loaded, 40).await, @r"
@@ -394,7 +394,7 @@ async fn everything_else() {
 }
 
 /// Steps that are not reached were not planned; tries again and polls keep within their bounds.
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_moody_target() {
     let loaded = config::load_text(MORE, &Options::default()).unwrap_or_else(|report| panic!("{report}"));
     let mut quarrels = String::new();
@@ -416,7 +416,7 @@ async fn a_moody_target() {
     assert!(quarrels.is_empty(), "{quarrels}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn polls_that_never_end() {
     let text = r#"
 version: 1
