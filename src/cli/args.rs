@@ -112,7 +112,7 @@ pub(super) struct HitArgs {
     /// The body, or @FILE; `${n}`, `${vu}`, `${uuid}`, … are filled in. JSON is sent as application/json.
     #[arg(short, long, value_name = "BODY")]
     pub(super) data: Option<String>,
-    /// A header; its value is shown nowhere.
+    /// A header; its value is shown nowhere if it has 8 characters or the name tells a secret (auth, token, key, …).
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(super) headers: Vec<(String, String)>,
     /// From the hand-over of a request to its last byte; 60s by default.

@@ -250,7 +250,7 @@ fn told(error: &h2::Error, nothing: bool) -> ExchangeError {
     let reason = error.reason();
     let ours = !error.is_remote() && !error.is_io();
     let (outcome, what) = match reason {
-        Some(Reason::REFUSED_STREAM) if error.is_remote() => (REFUSED, "the target refused the stream"),
+        Some(Reason::REFUSED_STREAM) if error.is_remote() && nothing => (REFUSED, "the target refused the stream"),
         Some(Reason::ENHANCE_YOUR_CALM) if error.is_remote() => (CALM, "the target asks for less"),
         Some(_) if error.is_go_away() && !ours => (fail::RESET, "the target is closing the connection (GOAWAY)"),
         Some(_) if error.is_reset() && !ours => (fail::RESET, "the target reset the stream"),

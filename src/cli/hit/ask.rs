@@ -222,6 +222,14 @@ fn written(time: Duration) -> String {
     format!("{}ns", time.as_nanos())
 }
 
+/// Whether the value of a header is shown to nobody. A short one is in too much of what is shown, such as a status, to be
+/// taken out of it; unless its name says what it is.
+fn is_secret(header: &str, value: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    let telling = ["auth", "cookie", "key", "token", "secret", "password"].iter().any(|word| header.contains(word));
+    value.len() >= 8 || (telling && !value.is_empty())
+}
+
 fn step(args: &HitArgs, place: &Place, env: &mut BTreeMap<String, String>) -> Result<Value, String> {
     let method = match &args.method {
         Some(method) => method.to_ascii_lowercase(),
@@ -240,8 +248,12 @@ fn step(args: &HitArgs, place: &Place, env: &mut BTreeMap<String, String>) -> Re
         if headers.contains_key(&name.to_ascii_lowercase()) {
             return Err(format!("error: `-H {name}` is given twice\nhelp: join the values by a comma"));
         }
-        headers.insert(name.to_ascii_lowercase(), json!(format!("${{secret.{secret}}}")));
-        env.insert(secret, value.clone());
+        if is_secret(name, value) {
+            headers.insert(name.to_ascii_lowercase(), json!(format!("${{secret.{secret}}}")));
+            env.insert(secret, value.clone());
+        } else {
+            headers.insert(name.to_ascii_lowercase(), json!(value));
+        }
     }
     match args.data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
         Some((_, Some(file))) => {
