@@ -22,6 +22,9 @@ use crate::model::{clock, scenario::NetworkSpec};
 /// Carried at once at most, as a length of time: how evenly the bytes pass.
 const EVENNESS: Duration = Duration::from_millis(20);
 
+/// Made up for where we are woken late, as a length of time.
+const LATE: Duration = Duration::from_millis(100);
+
 /// A slower line still carries this much at once, bytes.
 const LEAST: f64 = 64.0;
 
@@ -37,22 +40,26 @@ struct Bucket {
     room: f64,
     held: f64,
     since: Instant,
+    /// Somebody was told to wait: that we are woken late is no pause of theirs.
+    waited: bool,
 }
 
 impl Bucket {
     fn new(rate: f64, now: Instant) -> Self {
         let room = (rate * EVENNESS.as_secs_f64()).max(LEAST);
-        Self { rate, room, held: room, since: now }
+        Self { rate, room, held: room, since: now, waited: false }
     }
 
     /// Bytes that may pass now, at least 1; or how long to wait until the bucket is full again.
     fn allowance(&mut self, now: Instant) -> Result<usize, Duration> {
         let grown = now.saturating_duration_since(self.since).as_secs_f64() * self.rate;
-        self.held = (self.held + grown).min(self.room);
+        let late = if std::mem::take(&mut self.waited) { LATE.as_secs_f64() * self.rate } else { 0.0 };
+        self.held = (self.held + grown).min(self.room + late);
         self.since = now;
         if self.held >= 1.0 {
             return Ok(self.held as usize);
         }
+        self.waited = true;
         Err(Duration::from_secs_f64((self.room - self.held) / self.rate))
     }
 
