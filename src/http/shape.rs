@@ -54,7 +54,8 @@ impl Bucket {
     fn allowance(&mut self, now: Instant) -> Result<usize, Duration> {
         let grown = now.saturating_duration_since(self.since).as_secs_f64() * self.rate;
         let late = if std::mem::take(&mut self.waited) { LATE.as_secs_f64() * self.rate } else { 0.0 };
-        self.held = (self.held + grown).min(self.room + late);
+        let most = (self.room + late).max(self.held);
+        self.held = (self.held + grown).min(most);
         self.since = now;
         if self.held >= 1.0 {
             return Ok(self.held as usize);
@@ -190,7 +191,12 @@ mod tests {
         bucket.take(200);
         assert!(bucket.allowance(begun + Duration::from_mins(1)).is_err());
         let most = Ok(200 + 1000);
-        assert_eq!(bucket.allowance(begun + Duration::from_mins(2)), most, "but for what our own lateness may have cost");
+        assert_eq!(
+            bucket.allowance(begun + Duration::from_mins(2)),
+            most,
+            "but for what our own lateness may have cost"
+        );
+        bucket.take(1100);
         assert_eq!(bucket.allowance(begun + Duration::from_mins(3)), Ok(200));
     }
 

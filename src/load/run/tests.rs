@@ -266,7 +266,7 @@ async fn what_is_breached_in_the_grace_ends_nothing() {
     });
     let change = |scenario: &mut Scenario| {
         scenario.groups = vec![Arc::new(group(rate(10.0, 5)))];
-        let threshold = crate::judge::parse_threshold("count(failed{status}) == 0").expect("a threshold");
+        let threshold = crate::judge::parse_threshold("count(failed) == 0").expect("a threshold");
         scenario.thresholds = vec![Threshold { abort_on_fail: true, ..threshold }];
     };
     let run = quietly(change, fake).await;

@@ -231,5 +231,6 @@ proptest! {
 async fn who_is_refused_does_not_ask_again_at_once() {
     let refused = || Fake::new(|_| FakeAnswer { result: Err(dial::GENERATOR), ..answer(1, 200) });
     let ran = Bench::new(group(Executor::ConstantVus { vus: 3, duration: s(10) }), refused()).run().await;
-    assert_eq!((ran.counts().0, ran.dropped(DropReason::Generator) / 3), (0, 10_000 / 102));
+    let dropped = ran.dropped(DropReason::Generator);
+    assert!(ran.counts().0 == 0 && (290..=300).contains(&dropped), "{dropped}");
 }

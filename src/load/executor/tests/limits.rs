@@ -117,7 +117,7 @@ async fn releases_keep_to_the_caps_also_after_a_stop_and_under_the_kill_switch()
         let (fake, stop, gate) = (bench.fake.clone(), bench.shared.stop.clone(), bench.shared.gate.clone());
         let ran = bench
             .run_beside(async move {
-                tokio::time::sleep(Duration::from_millis(1250)).await;
+                tokio::time::sleep(Duration::from_millis(4250)).await;
                 if stopped {
                     gate.set_paused(true);
                     stop.drain(Cause::Person);
