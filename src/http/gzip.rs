@@ -160,7 +160,7 @@ mod tests {
         };
         assert!(refused.reason == fail::BODY_LIMIT && refused.detail.contains("together"), "{refused:?}");
         let taken = room.taken();
-        assert_eq!(taken / kept.len() as u64 >> 20, 19, "what was refused has given back what it had");
+        assert_eq!((taken / kept.len() as u64) >> 20, 19, "what was refused has given back what it had");
         drop(kept);
         assert_eq!(room.taken(), 0);
     }
