@@ -241,6 +241,7 @@ async fn the_examples() {
     idle_timeout: 1 / 2; 1 at once; 2 series
     breaking_point: 2 to 1209664 / 6 to 3628992; 32 at once; 3 series
     day: 10 to 210 / 40 to 840; 10 at once; 3 series
+    phones: 5 to 205 / 15 to 615; 5 at once; 3 series
     ollama-guard-proxy
     health: 1 / 1; 1 at once; 1 series
     memory_endpoint: 1 / 1; 1 at once; 1 series
