@@ -92,10 +92,10 @@ mod tests {
             ],
         }));
         insta::assert_snapshot!(search(&run), @r"
-        search     ok  p95 ok
-        5/s     100 %   80 ms  sustained
-        10/s    100 %  100 ms  sustained, confirmed
-        20/s     40 %       -  rate(ok) is 40 %
+         search     ok  p95 ok
+         5/s     100 %   80 ms  sustained
+         10/s    100 %  100 ms  sustained, confirmed
+         20/s     40 %       -  rate(ok) is 40 %
 
         search: ended by its deadline; 10/s was sustained, and the line may be higher
         ");
