@@ -77,6 +77,10 @@ async fn one_request_is_laid_out() {
     let output = place.run(&["hit", &url, "--expect", "status == 404"]).await;
     assert_eq!(output.status.code(), Some(99));
     assert!(out(&output).contains("failed (expect): status is 200, expected == 404"), "{output:?}");
+    let (_held, address) = refusing_port();
+    let refused = out(&place.run(&["hit", &format!("http://{address}/")]).await);
+    let row = refused.lines().find(|line| line.starts_with("  connect")).unwrap_or_else(|| panic!("{refused}"));
+    assert!(row.ends_with("━  failed"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
