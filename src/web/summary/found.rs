@@ -16,7 +16,7 @@ pub(super) fn search(run: &RunSummary) -> String {
     let Some(search) = &run.search else { return String::new() };
     let load = |value: &Value| {
         let value = value.as_f64().unwrap_or_default();
-        let users = if value == 1.0 { "user" } else { "users" };
+        let users = if value > 1.0 { "users" } else { "user" };
         if search["variable"] == "vus" { format!("{value} {users}") } else { human(value, Unit::PerSecond) }
     };
     let mut table = table(&["search", "ok", "p95 ok", ""]);
