@@ -252,8 +252,8 @@ async fn limits() {
     example.passes("mixed").await;
     example.passes("day").await;
     let far = example.passes("phones").await;
-    let p50 = |figure: &str| far.json["latency"][figure]["p50"].as_f64();
-    assert!(far.json["latency"].is_object() && p50("ok") > Some(0.06), "{:#}", far.json["latency"]);
+    let p50 = |figure: &str| far.json["latency_s"][figure]["p50"].as_f64();
+    assert!(far.json["latency_s"].is_object() && p50("ok") > Some(0.06), "{:#}", far.json["latency_s"]);
     example.green("cycles", [2000, 2000, 0, 0]).await;
     example.with(&json!({"pool_limit": 10}));
     example.green("global_limit", [12, 11, 1, 0]).await;
