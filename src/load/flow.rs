@@ -84,7 +84,7 @@ impl Done {
 }
 
 /// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
-const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(2);
 
 /// Longest value of a tag, bytes.
 const MAX_TAG: usize = 80;
