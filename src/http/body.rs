@@ -12,7 +12,7 @@ use super::exchange::{ExchangeError, Keep, START_BYTES, Want};
 use crate::model::outcome::fail;
 
 /// What the long bodies of a run may hold together, in bytes.
-const MOST: u64 = 96 << 20;
+const MOST: u64 = 64 << 20;
 /// A body up to this long is not counted: a target that is well is not hurt by one that is not.
 const FREE: u64 = 16 << 10;
 /// Set aside for a body because it says how long it is; the rest when it comes.
@@ -174,15 +174,15 @@ mod tests {
     fn bodies_share_the_room_of_their_run_and_give_it_back() {
         let (room, piece) = (Room::default(), vec![b'x'; PIECE]);
         let mut long = body(&room, Keep::All);
-        for _ in 0..70 {
+        for _ in 0..40 {
             long.add(&piece).expect("there is room");
         }
-        assert_eq!(room.taken(), 70 * PIECE as u64 - FREE);
+        assert_eq!(room.taken(), 40 * PIECE as u64 - FREE);
         let mut other = body(&room, Keep::All);
         let added = (0..100).take_while(|_| other.add(&piece).is_ok()).count();
-        assert_eq!(added, 26, "as much as is left");
+        assert_eq!(added, 24, "as much as is left");
         let refused = other.add(&piece).expect_err("no room");
-        assert!(refused.reason == fail::BODY_LIMIT && refused.detail.contains("96 MiB"), "{refused:?}");
+        assert!(refused.reason == fail::BODY_LIMIT && refused.detail.contains("64 MiB"), "{refused:?}");
         // Short ones, and what nobody looks at, need none.
         body(&room, Keep::All).add(&piece[..FREE as usize]).expect("it is short");
         let mut forgotten = body(&room, Keep::Start);
@@ -196,7 +196,7 @@ mod tests {
         assert!(parts.full.len() > 5 && parts.take() == text);
         let kept = long.take();
         drop(long);
-        assert_eq!((kept.len(), room.taken()), (70 * PIECE, 70 * PIECE as u64 - FREE), "it is looked at");
+        assert_eq!((kept.len(), room.taken()), (40 * PIECE, 40 * PIECE as u64 - FREE), "it is looked at");
         drop(kept);
         assert_eq!(room.taken(), 0);
     }

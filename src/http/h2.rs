@@ -33,7 +33,7 @@ use crate::model::{clock, outcome::fail};
 pub const STREAMS: usize = 100;
 
 /// What may come in unasked on a stream, and on the connection as a whole.
-const STREAM_WINDOW: u32 = 128 * 1024;
+const STREAM_WINDOW: u32 = 96 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Longest head of an answer.
