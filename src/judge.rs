@@ -30,7 +30,7 @@ pub use check_units::{check_held, check_units};
 pub use evaluate::{Evidence, History, MIN_BASELINE, evaluate, sentence};
 pub use expect::ResponseView;
 pub use lex::ExprError;
-pub use names::{AGGREGATIONS, METRICS, SELECTORS, STREAM_FIGURES, suggest};
+pub use names::{AGGREGATIONS, METRICS, SELECTORS, STREAM_FIGURES, alias, suggest};
 pub use parse_expect::{parse_expect, parse_formula};
 pub use parse_threshold::{GradePart, parse_graded, parse_held, parse_threshold};
 pub use recovery::{Recovery, recovery_threshold};

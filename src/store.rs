@@ -105,11 +105,6 @@ impl Store {
         self.worker.read(move |connection| queries::last_good(connection, &scenario, limit)).await
     }
 
-    /// As [`Store::last_good`], for code without a runtime.
-    pub fn last_good_blocking(&self, scenario: Name, limit: u32) -> Result<Vec<RunSummary>> {
-        self.worker.read_blocking(move |connection| queries::last_good(connection, &scenario, limit))
-    }
-
     /// The latest run of each scenario, by name.
     pub async fn last_runs_by_scenario(&self) -> Result<Vec<RunSummary>> {
         self.worker.read(queries::last_runs_by_scenario).await

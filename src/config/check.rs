@@ -283,12 +283,11 @@ impl<'a> Checker<'a> {
         let span = if node.is_collection() || node.value == Value::Null { place.span } else { node.span };
         let shown = self.shown(node, place);
         let takes = |kind: &str| choices.iter().any(|(_, choice)| choice.get("type") == Some(&Json::from(kind)));
-        let unit = choices.iter().find_map(|(_, choice)| unit_of(choice.get("format")?.as_str()?));
+        let united = choices.iter().find_map(|(_, choice)| with_unit(choice.get("format")?.as_str()?, &shown));
         let (message, help) = match &node.value {
             Value::Null => (format!("{name} is empty"), format!("write {wanted}, or remove the line")),
-            Value::Int(_) | Value::Float(_) if unit.is_some() => {
-                let help = format!("units are always written: write {shown}{}", unit.unwrap_or_default());
-                (format!("{name} has no unit"), help)
+            Value::Int(_) | Value::Float(_) if let Some(united) = united => {
+                (format!("{name} has no unit"), format!("units are always written: write {united}"))
             }
             Value::String { text, .. } if takes("integer") && text.parse::<i64>().is_ok() => {
                 (format!("{name} is a number, and in quotes it is text"), format!("write {shown} without quotes"))
@@ -299,7 +298,11 @@ impl<'a> Checker<'a> {
                 (message, help.unwrap_or_else(|| format!("quote it if it is meant as text: \"{shown}\"")))
             }
             _ if node.is_collection() => {
-                (format!("{name} is {wanted}, and this is {}", node.kind()), format!("write {wanted}"))
+                let help = match hints::example(place.def, place.key) {
+                    "" => format!("write {wanted}"),
+                    example => example.to_owned(),
+                };
+                (format!("{name} is {wanted}, and this is {}", node.kind()), help)
             }
             _ => {
                 let help = match hints::shape(place.key, choices.first().map_or("", |(def, _)| def), &shown) {
@@ -431,24 +434,23 @@ fn describe(schema: &Json) -> String {
     .to_owned()
 }
 
-fn unit_of(format: &str) -> Option<&'static str> {
-    match format {
-        "plimsoll-duration" => Some("s"),
-        "plimsoll-rate" => Some("/s"),
-        "plimsoll-share" => Some("%"),
-        "plimsoll-size" => Some("MB"),
-        "plimsoll-bandwidth" => Some("kbit/s"),
-        _ => None,
-    }
+/// A bare number as it may have been meant. A duration has no unit that is likelier than the others.
+fn with_unit(format: &str, number: &str) -> Option<String> {
+    Some(match format {
+        "plimsoll-duration" => format!("{number}ms, {number}s or {number}m"),
+        "plimsoll-rate" => format!("{number}/s"),
+        "plimsoll-share" => format!("{number}%"),
+        "plimsoll-size" => format!("{number}MB"),
+        "plimsoll-bandwidth" => format!("{number}kbit/s"),
+        _ => return None,
+    })
 }
 
 /// Checks a number with a unit; the error says what it is not, and what to write.
 fn check_format(format: &str, text: &str) -> Result<(), (&'static str, String)> {
     let bare = text.trim().parse::<f64>().is_ok();
-    let help = |error: String| match unit_of(format) {
-        Some(unit) if bare && !text.trim().starts_with('-') => {
-            format!("units are always written: write {}{unit}", text.trim())
-        }
+    let help = |error: String| match with_unit(format, text.trim()) {
+        Some(united) if bare && !text.trim().starts_with('-') => format!("units are always written: write {united}"),
         _ => error,
     };
     match format {

@@ -1,5 +1,7 @@
 //! What people write who come from other tools, what is planned but not built, and examples of what is required.
 
+use crate::judge::{METRICS, alias};
+
 /// A definition of the schema in words.
 pub(crate) fn phrase(def: &str) -> &'static str {
     match def {
@@ -81,7 +83,6 @@ pub(crate) fn not_built(def: &str, key: &str) -> bool {
 /// Values of the language that this version does not have yet, by the key they stand under.
 pub(crate) fn not_built_value(key: &str, value: &str) -> bool {
     let values: &str = match key {
-        "executor" => "externally-controlled",
         "misfire" => "catch_up",
         "protocol" => "grpc http/json",
         "version" => "2 h2 http2 3 h3",
@@ -148,6 +149,10 @@ pub(crate) fn foreign(def: &str, key: &str) -> Option<&'static str> {
         "timeUnit" | "time_unit" => "the rate has its unit with it: write `rate: 10/s` or `rate: 30/m`",
         "startTime" | "start_time" => "scenarios start by their `schedule:`, loads follow each other as `phases:`",
         "exec" | "scenario_type" | "type" if load => EXECUTORS,
+        "externally-controlled" => {
+            "no load is steered from outside while it goes on: write `executor: constant-vus`, \
+             or `ramping-vus` with `stages:`; `plimsoll run NAME --users 50` changes one run"
+        }
         "phases" if def == "Load" => {
             "write `phases: [{name: low, load: {…}}, {name: high, load: {…}}]` in the scenario"
         }
@@ -219,7 +224,7 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "tz" | "zone" => "write `timezone: Europe/Berlin`",
         "jsonpath" | "json_path" | "jsonPath" if def == "Capture" => "write `json: $.id`",
         "regexp" | "re" | "pattern" if def == "Capture" => "write `regex: \"id=(\\d+)\"`",
-        key if def == "ThresholdMap" && foreign_metric(key).is_some() => {
+        key if def == "ThresholdMap" && (alias(key).is_some() || METRICS.contains(&key)) => {
             "thresholds are a list of conditions: write `- p95(latency) < 500ms` and `- rate(failed) < 1%`"
         }
         key if def == "Stage" && key.starts_with(|c: char| c.is_ascii_digit()) => "write `{duration: 20s, target: 50}`",
@@ -241,21 +246,6 @@ fn foreign_elsewhere(def: &str, key: &str) -> Option<&'static str> {
         "insecure" | "insecureSkipTLSVerify" | "verify" => {
             "certificates are always verified: write `tls: {ca: ca.pem}` for one of your own"
         }
-        _ => return None,
-    })
-}
-
-/// What a metric of another tool, or in other words, is called here.
-pub(crate) fn foreign_metric(name: &str) -> Option<&'static str> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "errors" | "error" | "error_rate" | "failures" | "failure" | "fails" | "http_req_failed" => "failed",
-        "http_req_duration" | "response_time" | "response_times" | "duration" | "rt" | "p95" | "p99" => "latency",
-        "http_reqs" | "hits" | "calls" | "throughput" => "requests",
-        "iteration_duration" => "iteration",
-        "dropped_iterations" | "drops" | "skipped" => "dropped",
-        "rejections" | "rejects" | "throttled" => "rejected",
-        "success" | "successes" | "succeeded" | "passed" | "checks" | "success_rate" => "ok",
-        "http_req_waiting" | "first_token" | "time_to_first_token" => "ttft",
         _ => return None,
     })
 }
@@ -296,6 +286,7 @@ pub(crate) fn shape(key: &str, def: &str, shown: &str) -> Option<String> {
                 .to_owned()
         }
         ("load", _) => format!("write `load: {{executor: {shown}}}`"),
+        ("expect", _) if shown.parse::<u16>().is_ok() => format!("write `expect: status == {shown}`"),
         ("users", _) => format!("write `load: {{executor: users, users: {shown}, spawn_rate: 10/s, hold_for: 5m}}`"),
         ("repeat", _) => format!("write `repeat: {{times: {shown}, pause: 10s}}`"),
         (_, "Step") => format!("write `{{get: {shown}}}`"),
@@ -369,7 +360,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 pub(crate) fn did_you_mean<'a>(word: &str, known: &[&'a str], what: &str) -> String {
     match nearest(word, known.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
-        None if known.is_empty() => format!("there is no {what} yet"),
+        None if known.is_empty() => format!("there are no {what} yet"),
         None => {
             let listed: Vec<&'a str> = known.iter().take(40).copied().collect();
             format!("{what} known here: {}", listed.join(", "))

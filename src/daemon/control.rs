@@ -189,20 +189,25 @@ impl Control {
         for skip in &missed {
             control.skip(skip, now);
         }
-        control.announce();
+        control.announce(now.wall);
         control.after(now);
         let effects = control.done();
         (control, effects)
     }
 
     /// What a person who reads the log wants to know at the start.
-    fn announce(&mut self) {
+    fn announce(&mut self, now: Timestamp) {
         if let Some(reason) = &self.paused {
             self.effects.push(Effect::Warn(format!("all load is paused: {reason}; `plimsoll resume` releases it")));
         }
         let next = self.agenda.upcoming().min_by_key(|(_, at)| *at);
-        let next = next.map_or("none is due".to_owned(), |(name, at)| format!("next: {name} at {at:.0}"));
-        self.effects.push(Effect::Log(format!("{} scenarios, {next}", self.known.len())));
+        let next = next.map_or("none is due".to_owned(), |(name, at)| match at {
+            // Its time came while nobody was there, and it may still start.
+            at if at <= now => format!("next: {name} at once"),
+            at => format!("next: {name} at {at:.0}"),
+        });
+        let scenarios = if self.known.len() == 1 { "scenario" } else { "scenarios" };
+        self.effects.push(Effect::Log(format!("{} {scenarios}, {next}", self.known.len())));
     }
 
     /// Takes in what happened; the effects are carried out in order, the commit first.

@@ -64,6 +64,21 @@ pub const SELECTORS: [&str; 13] = [
     "turn",
 ];
 
+/// What a metric of another tool, or in other words, is called here.
+pub fn alias(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "errors" | "error" | "error_rate" | "failures" | "failure" | "fails" | "http_req_failed" => "failed",
+        "http_req_duration" | "response_time" | "response_times" | "duration" | "rt" | "p95" | "p99" => "latency",
+        "http_reqs" | "hits" | "calls" | "throughput" => "requests",
+        "iteration_duration" => "iteration",
+        "dropped_iterations" | "drops" | "skipped" => "dropped",
+        "rejections" | "rejects" | "throttled" => "rejected",
+        "success" | "successes" | "succeeded" | "passed" | "checks" | "success_rate" => "ok",
+        "http_req_waiting" | "first_token" | "time_to_first_token" => "ttft",
+        _ => return None,
+    })
+}
+
 /// The candidate that was probably meant by `word`, if one is close.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();

@@ -3,7 +3,7 @@
 use super::{
     check::check_aggregate,
     lex::{ExprError, Kind, Token},
-    names::{AGGREGATIONS, METRICS, SELECTORS, slip, suggest},
+    names::{AGGREGATIONS, METRICS, SELECTORS, alias, slip, suggest},
     parse::{Parser, whole_regex},
 };
 use crate::model::{
@@ -97,6 +97,12 @@ pub(super) fn not_a_call(word: &str, at: usize) -> ExprError {
         "tokens_per_s" => "write avg(tokens_per_s) or p50(tokens_per_s)".to_owned(),
         "ok" | "rejected" | "failed" | "dropped" | "iterations" => format!("write rate({word}) or count({word})"),
         _ if AGGREGATIONS.contains(&word) => format!("write {word}(…)"),
+        _ if aggregation(word, at).is_ok() => format!("write {word}(latency)"),
+        _ if let Some(ours) = alias(word) => match ours {
+            "requests" => "write rps(requests) or count(requests)".to_owned(),
+            _ if times.contains(&ours) => format!("write p95({ours}), such as `p95({ours}) < 2s`"),
+            _ => format!("write rate({ours}), such as `rate({ours}) < 1%`"),
+        },
         _ => match suggest(word, METRICS) {
             Some(meant) => format!("did you mean `{meant}`? Aggregate it, such as p95(latency) or count(failed)"),
             None => format!("write last({word}), max({word}) or increase({word})"),

@@ -37,7 +37,7 @@ impl Parser<'_> {
             _ => {}
         }
         let by = if word == "p" { self.percentile_call()? } else { aggregation(word, at)? };
-        self.expect("(")?;
+        self.expect("(").map_err(|error| error.help("write what it is of: `p95(latency) < 2s`"))?;
         let aggregate = self.aggregate(word, by, at)?;
         self.expect(")")?;
         Ok(Measure::Of(aggregate))

@@ -6,6 +6,7 @@ use super::{
     lex::{ExprError, Kind},
     names::suggest,
     parse::{Parser, bytes_regex},
+    parse_aggregate::aggregation,
 };
 use crate::model::{
     expr::{Compare, Condition, Expect, Formula, Operand, Operator, Term},
@@ -208,6 +209,13 @@ impl Parser<'_> {
         }
         let error = self.unexpected("a comparison (==, !=, <, <=, >, >=, in, contains, =~, !~)");
         match left {
+            _ if matches!(self.peek(), Kind::Word("is" | "equals" | "eq" | "be") | Kind::Symbol("=")) => {
+                error.help(format!("write {written} == …, such as `status == 200`"))
+            }
+            Operand::Number(Quantity { value, unit: Unit::Count }) if (100.0..600.0).contains(value) => {
+                error.help(format!("write status == {written}"))
+            }
+            Operand::Status => error.help("write `status == 200`, or `status in 2xx`"),
             Operand::Path(_) => error.help(format!("write exists({written}) or {written} == true")),
             Operand::Variable(_) => error.help(format!("write {written} == true or exists({written})")),
             _ => error,
@@ -289,6 +297,10 @@ impl Parser<'_> {
             "header" => return self.header(at),
             _ if *self.peek() == Kind::Symbol("(") => {
                 let error = ExprError::new(at, format!("`{word}` is not a function of an `expect`"));
+                if word == "p" || aggregation(word, at).is_ok() {
+                    let help = "one answer has no percentile: write `latency < 2s`, or `p95(latency) < 2s` under `thresholds:`";
+                    return Err(error.help(help));
+                }
                 return Err(match suggest(word, ["exists", "all", "header"]) {
                     Some(meant) => error.help(format!("did you mean `{meant}`?")),
                     None => error.help("there are exists(…), all(…) and header(…)"),

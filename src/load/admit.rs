@@ -28,10 +28,25 @@ impl Shared {
 
     async fn admit_in_time(
         &self,
+        intended: Instant,
+        model: Model,
+        tally: Tally,
+        patience: Duration,
+    ) -> Result<(Permit, Instant), Left> {
+        let (mut by_rate, mut by_concurrency) = (false, false);
+        let admitted = self.admitted(intended, model, tally, patience, (&mut by_rate, &mut by_concurrency)).await;
+        self.recorder.held_back(by_rate, by_concurrency);
+        admitted
+    }
+
+    /// Notes in `held` which caps it waited for: rate, concurrency.
+    async fn admitted(
+        &self,
         mut intended: Instant,
         model: Model,
         tally: Tally,
         patience: Duration,
+        held: (&mut bool, &mut bool),
     ) -> Result<(Permit, Instant), Left> {
         let drop_one = |reason, intended| {
             if tally == Tally::Load {
@@ -50,10 +65,15 @@ impl Shared {
                     drop_one(DropReason::Policy, intended);
                     return Err(Left::Ended);
                 }
-                Err(Refusal::Rate(wait)) => wait.max(Duration::from_millis(1)),
-                Err(Refusal::Concurrency) => Duration::from_millis(5),
+                Err(Refusal::Rate(wait)) => {
+                    *held.0 = true;
+                    wait.max(Duration::from_millis(1))
+                }
+                Err(Refusal::Concurrency) => {
+                    *held.1 = true;
+                    Duration::from_millis(5)
+                }
             };
-            self.recorder.throttled();
             let wait = give_up.map_or(wait, |at| wait.min(at.saturating_duration_since(clock::mono())));
             tokio::select! {
                 () = tokio::time::sleep(wait) => intended = clock::mono(),

@@ -84,7 +84,7 @@ impl Done {
 }
 
 /// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
-const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(2);
 
 /// From a refusal to the next request of the same user.
 const BACK_OFF: Duration = Duration::from_millis(100);

@@ -207,11 +207,6 @@ impl Connector {
         self.dialer.bodies()
     }
 
-    /// Opens connections to the same target, without reading its certificate authorities again.
-    pub fn another_dialer(&self) -> Dialer {
-        self.dialer.another()
-    }
-
     /// The connection for the next request, if one is there that is usable and nobody else waits for it.
     pub fn at_hand(&self, kept: &mut Option<Conn>, wait: &Cell<Wait>) -> Option<Lease> {
         let permit = match &self.pool {

@@ -42,7 +42,8 @@ pub struct Recorder {
     recent: RefCell<Vec<(SeriesKey, SeriesId)>>,
     first_failure: RefCell<Option<FailureSample>>,
     active: Cell<u64>,
-    throttled: Cell<u64>,
+    /// Requests that waited for `policy.max_rate`, and for `policy.max_concurrency`.
+    held_back: Cell<[u64; 2]>,
     crashes: Cell<u64>,
     trims: Cell<u64>,
     /// Users whose `on_start` did not go well, and why the first of them.
@@ -320,13 +321,20 @@ impl Recorder {
         self.trims.get()
     }
 
-    /// A closed load had to wait for `policy.max_rate` or `policy.max_concurrency`.
-    pub fn throttled(&self) {
-        self.throttled.set(self.throttled.get() + 1);
+    /// A request of a closed load had to wait for `policy.max_rate`, `policy.max_concurrency`, or both.
+    pub fn held_back(&self, by_rate: bool, by_concurrency: bool) {
+        let [rate, concurrency] = self.held_back.get();
+        self.held_back.set([rate + u64::from(by_rate), concurrency + u64::from(by_concurrency)]);
     }
 
-    /// How often that was.
-    pub fn throttle_count(&self) -> u64 {
-        self.throttled.get()
+    /// How many requests had to, in words; `None` if none had.
+    pub fn held_back_by(&self) -> Option<String> {
+        let [rate, concurrency] = self.held_back.get();
+        let caps = [(rate, "policy.max_rate"), (concurrency, "policy.max_concurrency")];
+        let said = caps.into_iter().filter(|(count, _)| *count > 0).map(|(count, cap)| {
+            let requests = if count == 1 { "request was" } else { "requests were" };
+            format!("{count} {requests} held back by {cap}")
+        });
+        Some(said.collect::<Vec<_>>().join(", ")).filter(|said| !said.is_empty())
     }
 }

@@ -89,6 +89,12 @@ impl Plan {
         Some(if span <= 0 { 0 } else { u64::try_from((span - 1) / period + 1).unwrap_or(0) })
     }
 
+    /// The shortest time from one due instant to the next, of the first hundred after `from`; `None` if there are none.
+    pub fn shortest_gap(&self, from: Timestamp) -> Option<Duration> {
+        let dues: Vec<_> = std::iter::successors(self.next(from), |last| self.next(*last)).take(100).collect();
+        dues.windows(2).filter_map(|pair| Duration::try_from(pair[1].duration_since(pair[0])).ok()).min()
+    }
+
     /// For people: "every 30 s", "at 02:00 every day, Europe/Berlin".
     pub fn describe(&self) -> String {
         match &self.when {

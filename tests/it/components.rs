@@ -162,12 +162,6 @@ scenarios:
     load: {executor: probe}
     steps: [{get: /}]
 "#;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let help = Plimsoll::run(folder.path(), &["--help"]).await;
-    assert!(help.status.success(), "{help:?}");
-    if !String::from_utf8_lossy(&help.stdout).contains("daemon") {
-        return eprintln!("skipped: there is no daemon yet");
-    }
     let daemon = Plimsoll::daemon(CONFIG).await;
     assert!(daemon.data().is_dir());
     let mut daemon = daemon.killed_and_started().await;

@@ -98,7 +98,6 @@ const SHELL: &[(&str, &[&str])] = &[
     ("load/state", &["http"]),
     ("load/streamed", &["http", "judge"]),
     ("load/user", &["http", "judge"]),
-    ("load/worker", &["http", "judge"]),
     ("alert/deliver", &["store"]),
     ("alert/smtp", &["store"]),
 ];
@@ -194,9 +193,7 @@ fn banned_words_are_absent() {
 
 #[test]
 fn metric_names_are_in_the_catalogue() {
-    let Ok(catalogue) = fs::read_to_string(root().join(CATALOGUE)) else {
-        return println!("skipped: {CATALOGUE} does not exist yet");
-    };
+    let catalogue = read(&root().join(CATALOGUE));
     let known: BTreeSet<&str> =
         catalogue.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split('|').next()).collect();
     let mut found = Vec::new();
@@ -209,6 +206,38 @@ fn metric_names_are_in_the_catalogue() {
         }
     }
     report(&found);
+}
+
+/// A merge that was not finished is not committed.
+#[test]
+fn no_file_holds_the_marks_of_a_merge() {
+    let mut found = Vec::new();
+    for folder in ["src", "tests/it", "benches", "config", "docs", "dashboards", "deploy", "."] {
+        let all = ["rs", "md", "yaml", "yml", "toml", "json", "tsv", "txt", "service", "lock"].iter();
+        let there = all.flat_map(|ext| match folder {
+            "." => tops(ext),
+            _ => files(&root().join(folder), ext),
+        });
+        for path in there {
+            found.extend(merge_marks(&show(&path), &read(&path)));
+        }
+    }
+    report(&found);
+    let marked = format!("a\n{0} ours\nb\n{1}\nc\n{2} theirs\n{1}=\n", "<".repeat(7), "=".repeat(7), ">".repeat(7));
+    assert_eq!(merge_marks("x.md", &marked).len(), 3, "each of them is found, and no line under a heading");
+}
+
+/// The lines that git writes around what it could not merge.
+fn merge_marks(path: &str, text: &str) -> Vec<String> {
+    let mark = |line: &str| line == "=".repeat(7) || ["<", ">"].iter().any(|c| line.starts_with(&(c.repeat(7) + " ")));
+    let found = text.lines().enumerate().filter(|(_, line)| mark(line));
+    found.map(|(at, _)| format!("{path}:{}: a merge is not finished here: finish it", at + 1)).collect()
+}
+
+/// The files of the top folder with the extension.
+fn tops(ext: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(root()).expect("a readable folder").map(|entry| entry.expect("an entry").path());
+    all.filter(|path| path.is_file() && path.extension().is_some_and(|e| e == ext)).collect()
 }
 
 /// A file of `src`, outside tests.

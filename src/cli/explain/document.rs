@@ -90,6 +90,10 @@ fn part(part: &Part) -> Value {
         }
         Shape::Turns(users) => shown["turns"] = json!(users),
         Shape::AtOnce(size) => shown["at_once"] = json!(size),
+        Shape::Search(plan) => {
+            shown[if plan.whole { "users" } else { "rate_per_s" }] = json!([plan.start, plan.max]);
+            shown["search"] = json!({"factor": plan.factor, "measure_s": seconds(plan.measure), "cooldown_s": seconds(plan.cooldown)});
+        }
     }
     shown
 }

@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    load::forecast::{Part, Shape},
+    load::{
+        forecast::{Part, Shape},
+        plan::search::{Move, Search},
+    },
     model::{
         scenario::BurstGap,
         units::{Unit, human, human_seconds},
@@ -12,11 +15,16 @@ use crate::{
 
 const COLUMNS: usize = 64;
 const ROWS: usize = 5;
+/// Of a search, drawn at most.
+const MOST_STAGES: usize = 1000;
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// One picture of what comes by rate, one of what comes by users and one of what comes in bursts; empty where no length is
 /// known. Bursts that wait for the one before are drawn as if each were answered at once.
 pub(super) fn of(parts: &[Part]) -> String {
+    let drawn: Vec<_> = parts.iter().flat_map(stages).collect();
+    let parts = &drawn[..];
+    let searches = parts.iter().any(|part| matches!(part.shape, Shape::Search(_)));
     let end = parts.iter().filter_map(|part| Some(part.at + extent(part)?)).max().unwrap_or_default();
     // One level of users that ends with its iterations, whenever that is, is no picture.
     let plain = |part: &Part| matches!(part.shape, Shape::Users(..)) && part.iterations.is_exact();
@@ -33,7 +41,7 @@ pub(super) fn of(parts: &[Part]) -> String {
     } else {
         ""
     };
-    let axis = format!("{bound}{}", human_seconds(end.as_secs_f64()));
+    let axis = format!("{bound}{}{}", human_seconds(end.as_secs_f64()), if searches { ", then it bisects" } else { "" });
     let mut out = String::new();
     draw(&mut out, &columns(parts, end, rate), &axis, |top| human(top, Unit::PerSecond));
     draw(&mut out, &columns(parts, end, users), &axis, |top| {
@@ -43,6 +51,24 @@ pub(super) fn of(parts: &[Part]) -> String {
     out
 }
 
+/// A search as the stages that it goes through where the target sustains all of them; any other part as it is.
+fn stages(part: &Part) -> Vec<Part> {
+    let Shape::Search(plan) = part.shape else { return vec![part.clone()] };
+    let (mut search, mut elapsed, mut stages) = (Search::new(plan), Duration::ZERO, vec![part.clone()]);
+    while let Move::Try { pause, value, length, confirms: false } = search.next(elapsed) {
+        let at = part.at + elapsed + pause;
+        let shape = if plan.whole { Shape::Users(value, value) } else { Shape::Rate(value, value) };
+        stages.push(Part { at, earliest: at, length: Some(length), shape, ..part.clone() });
+        elapsed += pause + length;
+        search.report(Ok(()));
+        // Users that grow by one have many stages; what the picture cannot show is not drawn.
+        if stages.len() > MOST_STAGES || value >= plan.max {
+            break;
+        }
+    }
+    stages
+}
+
 /// How much of the picture a part takes.
 fn extent(part: &Part) -> Option<Duration> {
     match part.shape {
@@ -50,6 +76,8 @@ fn extent(part: &Part) -> Option<Duration> {
             Some(distance(gap).saturating_mul(u32::try_from(repeat).unwrap_or(u32::MAX)))
         }
         Shape::Rate(..) | Shape::Users(..) | Shape::Turns(_) | Shape::AtOnce(_) => part.length,
+        // Its stages stand for it.
+        Shape::Search(_) => None,
     }
 }
 
@@ -112,4 +140,40 @@ fn draw(out: &mut String, columns: &[f64], length: &str, name: impl Fn(f64) -> S
     let _ = writeln!(out, "  {:>margin$} └{}", "", "─".repeat(columns.len()));
     let gap = columns.len().saturating_sub(1 + length.chars().count());
     let _ = writeln!(out, "  {:>margin$}  0{}{length}\n", "", " ".repeat(gap));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{forecast::Count, plan::search::SearchPlan};
+
+    #[test]
+    fn a_search_climbs_in_steps() {
+        let plan = SearchPlan {
+            start: 10.0,
+            factor: 2.0,
+            max: 100.0,
+            precision: 0.1,
+            whole: false,
+            measure: Duration::from_secs(30),
+            cooldown: Duration::from_secs(5),
+            confirm: Duration::from_secs(60),
+            deadline: Duration::from_mins(20),
+        };
+        let part = Part {
+            name: String::new(),
+            at: Duration::ZERO,
+            earliest: Duration::ZERO,
+            latest: Some(Duration::ZERO),
+            length: Some(plan.deadline),
+            shape: Shape::Search(plan),
+            iterations: Count::at_most(1000),
+        };
+        let tried: Vec<_> = stages(&part)[1..].iter().map(|stage| (stage.shape, stage.at.as_secs())).collect();
+        let rate = |rate| Shape::Rate(rate, rate);
+        assert_eq!(tried, [(rate(10.0), 0), (rate(20.0), 35), (rate(40.0), 70), (rate(80.0), 105), (rate(100.0), 140)]);
+        let drawn = of(&[part]);
+        assert!(drawn.contains("100 /s") || drawn.contains("100/s"), "{drawn}");
+        assert!(drawn.contains("2m50s, then it bisects"), "{drawn}");
+    }
 }

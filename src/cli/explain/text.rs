@@ -57,7 +57,7 @@ pub(super) fn of(explained: &Explained<'_>) -> String {
             format!("{each} an iteration{}", all.map_or(String::new(), |all| format!(", at most {all} in all"))),
         );
     }
-    for (name, text) in around(explained) {
+    for (name, text) in forecast.parts.iter().filter_map(search).chain(around(explained)) {
         line(name, text);
     }
     line("at once", format!("at most {} on {}", forecast.concurrency, several(forecast.connections, "connection")));
@@ -84,6 +84,15 @@ pub(super) fn of(explained: &Explained<'_>) -> String {
         let _ = writeln!(out, "  valid if:  {}", threshold.source);
     }
     out
+}
+
+/// How a search goes: what it tries first is known, and what follows is up to the target.
+fn search(part: &Part) -> Option<(&'static str, String)> {
+    let Shape::Search(plan) = part.shape else { return None };
+    let unit = if plan.whole { " users" } else { "/s" };
+    let number = |value| human(value, Unit::Count);
+    let (start, max, factor, each) = (number(plan.start), number(plan.max), number(plan.factor), span(plan.measure));
+    Some(("search", format!("{start}{unit} for {each}, then × {factor} until one breaks, {max}{unit} at most; then bisects")))
 }
 
 /// What the network is made to be, and what is done beside the load.
@@ -221,6 +230,7 @@ fn shape(shape: Shape) -> String {
         Shape::Bursts { size, repeat, gap: BurstGap::Pause(pause) } => {
             format!("{repeat} × {size}, {} apart", span(pause))
         }
+        Shape::Search(plan) => line(plan.start, plan.max, if plan.whole { " users" } else { "/s" }) + ", then bisects",
         Shape::Turns(1) => "one by one".to_owned(),
         Shape::Turns(users) => format!("{users} users, one by one"),
     }

@@ -8,9 +8,10 @@ use super::{
     load::{length, length_of},
 };
 use crate::{
-    config::raw,
+    config::{expr, raw},
     model::{
         scenario::{Arrangement, Executor, Group, Repeat},
+        schedule::{Overlap, ScheduleSpec},
         settings::Policy,
         units,
     },
@@ -66,6 +67,20 @@ impl Lower<'_> {
             format!("{whole} takes {total}, which is above the policy's {most}"),
             "write a shorter run, or a longer `policy: {max_duration: …}` if you may",
         );
+    }
+
+    /// Says so where a run takes longer than it is to the next: every start in between is skipped, on each day.
+    pub(super) fn outlasts(&mut self, at: &At, schedule: &ScheduleSpec, total: Duration, scenario: &str) {
+        let total = schedule.timeout.map_or(total, |most| most.min(total));
+        let gap = expr::shortest_gap(schedule, scenario).filter(|_| schedule.overlap == Overlap::Skip);
+        let Some(gap) = gap.filter(|gap| total >= *gap) else { return };
+        let said = |time: Duration| units::human_seconds(time.as_secs_f64());
+        let message = format!(
+            "a run takes {}, and the next is due after {}: what is due while it goes on is skipped",
+            said(total),
+            said(gap)
+        );
+        self.warning(&at.key("schedule"), message, "write a shorter load or a longer interval, or `overlap: queue`");
     }
 
     pub(super) fn warmup(&mut self, at: &At, raw: Option<&raw::DurationText>, groups: &[Arc<Group>]) -> Duration {

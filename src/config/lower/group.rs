@@ -253,7 +253,11 @@ impl Lower<'_> {
                 let there = kept.iter().chain(known).chain(self.lost).any(|kept| kept == name);
                 if !there {
                     let names: Vec<&str> = kept.iter().map(String::as_str).collect();
-                    let help = hints::did_you_mean(name, &names, "captures");
+                    let help = if names.is_empty() {
+                        format!("write `capture: {{{name}: {{json: $.id}}}}` in a step of another task")
+                    } else {
+                        hints::did_you_mean(name, &names, "captures")
+                    };
                     self.error(&at.key("needs").item(index), format!("no task captures `{name}`"), help);
                 }
                 captures.push(name.clone());

@@ -8,7 +8,7 @@ mod words;
 
 use std::time::Duration;
 
-pub(super) use self::length::{length, of as length_of};
+pub(super) use self::length::{length, of as length_of, surely};
 pub(crate) use self::words::keys_of;
 
 use super::{At, Lower, target::connections};

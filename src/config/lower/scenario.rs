@@ -12,6 +12,7 @@ use super::{
     each::Combination,
     group::Common,
     json_of,
+    load::surely,
     schedule::known_zone,
     target::Targets,
     threshold::{Measured, nature},
@@ -140,6 +141,7 @@ impl<'a> Lower<'a> {
         let (groups, arrangement) = self.groups(&common);
         let repeat = self.repeat(&at.key("repeat"), raw.repeat.as_ref());
         self.length_within(at, raw, &groups, arrangement, repeat, policy);
+        self.outlasts(at, &schedule, surely(&groups, arrangement, repeat), name);
         let warmup = self.warmup(&at.key("warmup"), raw.warmup.as_ref(), &groups);
         let (network, events) = self.around(at, raw, target.as_deref(), &captures, (&groups, arrangement, repeat));
         let declared = self.declared(at);

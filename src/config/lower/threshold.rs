@@ -10,7 +10,7 @@ use crate::{
         source::Span,
         tree::Value,
     },
-    judge::{METRICS, STREAM_FIGURES},
+    judge::{METRICS, STREAM_FIGURES, alias},
     model::{
         Name,
         expr::{Aggregation, Dimension, Measure, Metric, Threshold},
@@ -334,9 +334,7 @@ impl Lower<'_> {
             for name in threshold.stats().filter(unknown) {
                 let words = known.iter().chain(&custom).copied().chain(METRICS);
                 let help = match hints::nearest(name, words) {
-                    _ if hints::foreign_metric(name).is_some() => {
-                        format!("write `{}`", hints::foreign_metric(name).unwrap_or_default())
-                    }
+                    _ if let Some(ours) = alias(name) => format!("write `{ours}`"),
                     Some(near) => format!("did you mean `{near}`?"),
                     None if known.is_empty() => format!(
                         "a figure of the target is declared under its `stats:`: `gauges: {{{name}: {{get: /stats, json: $.{name}}}}}`"

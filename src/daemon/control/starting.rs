@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::{Control, FOR_PROBES, Known, MAX_RUNS, Pending, Running};
 use crate::{
     daemon::event::{Effect, Start},
-    model::{Name, clock::Now, run::Trigger, schedule::Due},
+    load::forecast::forecast,
+    model::{Name, clock::Now, run::Trigger, scenario::Scenario, schedule::Due, settings::Policy},
     schedule::agenda::{Decision, LATE, Skip, SkipReason},
     store::rows::{Fate, LedgerRow},
 };
@@ -74,13 +75,20 @@ impl Control {
         let fate = Fate::Skipped(skip.ledger_text());
         self.batch.ledger.push(LedgerRow { scenario: skip.scenario.clone(), due: skip.due, fate });
         self.metrics.missed(&skip.scenario, reason);
+        // A run that a person started stands for the one it kept from starting, and so does one that is as long as planned:
+        // nothing went wrong, and what is told at each such start and taken back at each end is read by nobody.
+        let planned = self.known.get(&skip.scenario).and_then(|known| lasts(&known.scenario));
+        let on_time = |run: &Running| {
+            let end = planned.and_then(|length| run.started.wall.checked_add(length).ok());
+            run.trigger == Trigger::Manual || end.is_some_and(|end| skip.due <= end)
+        };
+        let expected = skip.reason == SkipReason::Overlap
+            && self.runs.values().any(|run| run.scenario == skip.scenario && on_time(run));
         if matches!(skip.reason, SkipReason::Overlap | SkipReason::Capacity) {
             let line = format!("{} was due at {:.0} and is skipped: {reason}", skip.scenario, skip.due);
-            self.effects.push(Effect::Warn(line));
+            self.effects.push(if expected { Effect::Log(line) } else { Effect::Warn(line) });
         }
-        // A run that a person started stands for the one it kept from starting.
-        let by_hand = |run: &Running| run.scenario == skip.scenario && run.trigger == Trigger::Manual;
-        if skip.reason == SkipReason::Overlap && self.runs.values().any(by_hand) {
+        if expected {
             return;
         }
         if let Some(facts) = self.facts(&skip.scenario) {
@@ -129,4 +137,10 @@ impl Control {
         self.launch(run_id.clone(), scenario, Trigger::Manual, now.wall, now);
         Ok(run_id)
     }
+}
+
+/// How long a run takes that goes as planned; `None` where that is up to the target.
+fn lasts(scenario: &Scenario) -> Option<Duration> {
+    let forecast = forecast(scenario, &Policy::default());
+    forecast.duration.filter(|_| !forecast.sooner)
 }

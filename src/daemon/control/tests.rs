@@ -48,10 +48,10 @@ alerts:
   group_interval: 10s
 "#;
 
-fn settings() -> Settings {
+fn settings(config: &str) -> Settings {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("plimsoll.yaml");
-    std::fs::write(&path, CONFIG).expect("written");
+    std::fs::write(&path, config).expect("written");
     let options = Options { path: Some(path), ..Options::default() };
     config::load(&options).unwrap_or_else(|report| panic!("{report}")).settings
 }
@@ -72,7 +72,11 @@ struct Sim {
 
 impl Sim {
     fn new() -> Self {
-        let settings = settings();
+        Self::with(CONFIG)
+    }
+
+    fn with(config: &str) -> Self {
+        let settings = settings(config);
         let clock = ManualClock::at("2026-03-29T00:00:00Z".parse().expect("a time"));
         let scenarios: Vec<_> = (settings.scenarios.iter())
             .map(|scenario| {
@@ -210,6 +214,32 @@ fn a_breach_is_mailed_once_and_its_end_once() {
     assert!(resolved.starts_with("Re: [RESOLVED critical] api"), "{resolved}");
     assert_eq!(sim.subjects().iter().filter(|subject| subject.contains("RESOLVED")).count(), 1);
     assert!(sim.runs.len() >= 16, "{}", sim.runs.len());
+}
+
+/// A run of a minute and a half that is due each minute skips every other start by plan; one that hangs is missed.
+#[test]
+fn a_start_that_was_never_to_be_is_not_missed() {
+    let load = "schedule: {every: 60s}\n    load: {executor: constant-vus, vus: 1, duration: 90s}";
+    let mut sim = Sim::with(&CONFIG.replacen("schedule: {every: 5s}\n    load: {executor: probe}", load, 1));
+    let fast = |sim: &Sim| sim.going.iter().find(|(_, name)| &***name == "fast").map(|(run, _)| run.clone());
+    let skipped = |sim: &Sim| {
+        sim.ledger.iter().filter(|row| &*row.scenario == "fast" && row.fate == Fate::Skipped("overlap".into())).count()
+    };
+    let mut age = 0;
+    for _ in 0..600 {
+        sim.pass(1);
+        age = if fast(&sim).is_some() { age + 1 } else { 0 };
+        for run in sim.going.keys().cloned().collect::<Vec<_>>() {
+            if Some(&run) != fast(&sim).as_ref() || age > 92 {
+                sim.end(&run, Verdict::Pass);
+            }
+        }
+    }
+    assert!(skipped(&sim) >= 4, "{:?}", sim.ledger);
+    assert_eq!(sim.subjects(), Vec::<&str>::new());
+    // It never ends.
+    sim.pass(300);
+    assert!(sim.subjects().iter().any(|subject| subject.starts_with("[FIRING warning] api")), "{:?}", sim.subjects());
 }
 
 #[test]

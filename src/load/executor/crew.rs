@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{
     load::{
+        flow::TICK,
         pacer::Pacer,
         perform::Transport,
         plan::{tasks::Urn, think},
@@ -20,9 +21,6 @@ use crate::{
     },
     model::{clock, scenario::Think},
 };
-
-/// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
-const TICK: Duration = Duration::from_millis(2);
 
 /// The users of one executor, or of one level of it.
 pub(super) struct Crew {

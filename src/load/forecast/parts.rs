@@ -13,6 +13,7 @@ use crate::{
         burst::Bursts,
         limit::{Act, Limit},
         outline::rate_ramp,
+        search::SearchPlan,
         users::Users,
     },
     model::{
@@ -62,6 +63,8 @@ pub enum Shape {
     Turns(u32),
     /// So many at the same instant, once.
     AtOnce(u32),
+    /// Stages that grow until one breaks; which come after it is up to the target.
+    Search(SearchPlan),
 }
 
 /// A point of the timeline: as planned, at the earliest, at the latest.
@@ -320,14 +323,14 @@ impl Line<'_> {
                 // Each stage rounds up.
                 let most = total(spec.max, spec.deadline).saturating_add(stages(spec));
                 let iterations = Count { least, most: Some(most) };
-                self.add("", takes, Shape::Rate(spec.start, spec.max), iterations);
+                self.add("", takes, Shape::Search(spec.into()), iterations);
             }
             SearchVariable::Vus => {
                 let most = self.at_most(spec.max as u32, spec.deadline);
                 // Whoever comes anew in a stage does not wait for anything.
                 let anew = stages(spec).saturating_mul(spec.max as u64);
                 let iterations = Count { least: first as u64, most: most.map(|most| most.saturating_add(anew)) };
-                self.add("", takes, Shape::Users(spec.start, spec.max), iterations);
+                self.add("", takes, Shape::Search(spec.into()), iterations);
             }
         }
     }

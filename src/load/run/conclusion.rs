@@ -120,10 +120,7 @@ impl Run {
                 .push(format!("lists of `state` were too long {times} times: they keep 256 values of 256 KiB"));
         }
         summary.hints.extend(self.events_not_reached());
-        if self.recorder.throttle_count() > 0 {
-            let times = self.recorder.throttle_count();
-            summary.hints.push(format!("held back {times} times by policy.max_rate or policy.max_concurrency"));
-        }
+        summary.hints.extend(self.recorder.held_back_by());
         summary
     }
 }

@@ -1,6 +1,6 @@
 //! How long loads are planned to take.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::model::scenario::{Arrangement, BurstGap, Executor, Group, LevelEnd, Repeat};
 
@@ -12,6 +12,19 @@ pub(in crate::config::lower) fn length(groups: &[Duration], arrangement: Arrange
     };
     let pauses = repeat.pause.saturating_mul(repeat.times.saturating_sub(1));
     once.saturating_mul(repeat.times).saturating_add(pauses)
+}
+
+/// How long groups take that are answered at once: those that may then end sooner than planned count for nothing.
+pub(in crate::config::lower) fn surely(groups: &[Arc<Group>], arrangement: Arrangement, repeat: Repeat) -> Duration {
+    let lasts = |group: &Group| match &group.load.executor {
+        Executor::PerVuIterations { .. }
+        | Executor::SharedIterations { .. }
+        | Executor::Search(_)
+        | Executor::SteppedVus { each: LevelEnd::Iterations { .. }, .. } => Duration::ZERO,
+        _ => of(group),
+    };
+    let lengths: Vec<_> = groups.iter().map(|group| lasts(group)).collect();
+    length(&lengths, arrangement, repeat)
 }
 
 /// The planned length of a group's load.

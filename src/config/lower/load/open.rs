@@ -29,8 +29,9 @@ impl Lower<'_> {
         let rate = rate.unwrap_or(Rate { count: 1.0, per: Duration::from_secs(1) });
         self.rate_within(&words.at.key("rate"), rate, words.policy);
         let duration = self.planned(words, "how long it goes on");
-        let both = raw.rate.is_some() && words.duration().is_some();
-        if both && rate.per_second() * duration.as_secs_f64() < 1.0 {
+        // A duration of nothing has been noted.
+        let some = words.duration().is_some_and(|text| units::parse_duration(&text.0).is_ok_and(|long| !long.is_zero()));
+        if raw.rate.is_some() && some && rate.per_second() * duration.as_secs_f64() < 1.0 {
             self.error(
                 &words.at.key("duration"),
                 "nothing is sent: the duration ends before the first arrival is due",

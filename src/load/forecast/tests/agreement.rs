@@ -234,8 +234,8 @@ async fn the_examples() {
     sustained: 10 to 1210 / 40 to 4840; 10 at once; 3 series
     bursts: 100 / 300; 20 at once; 15 series
     mixed: 20 / 105 to 130; 20 at once; 6 series
-    global_limit: 12 / 12; 11 at once; 3 series
-    race: 32 / 32; 20 at once; 4 series
+    global_limit: 22 / 22; 21 at once; 3 series
+    race: 62 / 62; 40 at once; 4 series
     user_limit: 6 / 6; 5 at once; 4 series
     cycles: 1000 / 2000; 10 at once; 2 series
     idle_timeout: 1 / 2; 1 at once; 2 series
