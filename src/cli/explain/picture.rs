@@ -41,7 +41,8 @@ pub(super) fn of(parts: &[Part]) -> String {
     } else {
         ""
     };
-    let axis = format!("{bound}{}{}", human_seconds(end.as_secs_f64()), if searches { ", then it bisects" } else { "" });
+    let axis =
+        format!("{bound}{}{}", human_seconds(end.as_secs_f64()), if searches { ", then it bisects" } else { "" });
     let mut out = String::new();
     draw(&mut out, &columns(parts, end, rate), &axis, |top| human(top, Unit::PerSecond));
     draw(&mut out, &columns(parts, end, users), &axis, |top| {
@@ -157,7 +158,7 @@ mod tests {
             whole: false,
             measure: Duration::from_secs(30),
             cooldown: Duration::from_secs(5),
-            confirm: Duration::from_secs(60),
+            confirm: Duration::from_mins(1),
             deadline: Duration::from_mins(20),
         };
         let part = Part {

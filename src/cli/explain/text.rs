@@ -92,7 +92,10 @@ fn search(part: &Part) -> Option<(&'static str, String)> {
     let unit = if plan.whole { " users" } else { "/s" };
     let number = |value| human(value, Unit::Count);
     let (start, max, factor, each) = (number(plan.start), number(plan.max), number(plan.factor), span(plan.measure));
-    Some(("search", format!("{start}{unit} for {each}, then × {factor} until one breaks, {max}{unit} at most; then bisects")))
+    Some((
+        "search",
+        format!("{start}{unit} for {each}, then × {factor} until one breaks, {max}{unit} at most; then bisects"),
+    ))
 }
 
 /// What the network is made to be, and what is done beside the load.

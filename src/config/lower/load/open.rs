@@ -30,7 +30,8 @@ impl Lower<'_> {
         self.rate_within(&words.at.key("rate"), rate, words.policy);
         let duration = self.planned(words, "how long it goes on");
         // A duration of nothing has been noted.
-        let some = words.duration().is_some_and(|text| units::parse_duration(&text.0).is_ok_and(|long| !long.is_zero()));
+        let some =
+            words.duration().is_some_and(|text| units::parse_duration(&text.0).is_ok_and(|long| !long.is_zero()));
         if raw.rate.is_some() && some && rate.per_second() * duration.as_secs_f64() < 1.0 {
             self.error(
                 &words.at.key("duration"),
