@@ -11,6 +11,7 @@ mod init;
 mod notify;
 mod out;
 mod progress;
+mod result;
 mod run;
 mod samples;
 mod select;
@@ -23,6 +24,8 @@ use self::args::{Cli, Command};
 
 /// Exit codes, as documented in the README.
 pub mod exit {
+    /// The command line cannot be meant.
+    pub const USAGE: u8 = 2;
     /// Something inside went wrong.
     pub const INTERNAL: u8 = 101;
     /// The configuration or the policy forbids it.

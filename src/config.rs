@@ -195,7 +195,7 @@ impl Loader {
         let found = files::SEARCH.iter().map(PathBuf::from).find(|path| path.exists());
         if found.is_none() {
             let message = format!("there is no configuration: neither {} nor {}", files::SEARCH[0], files::SEARCH[1]);
-            let help = "write one with `version: 1`, `targets:` and `scenarios:`, or name one: `--config FILE`";
+            let help = "write one with `version: 1`, `targets:` and `scenarios:`, or name one: `--config FILE`; `plimsoll init URL` writes one to begin with";
             self.problems.error(None, message, help);
         }
         found

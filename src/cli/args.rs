@@ -88,11 +88,12 @@ pub(super) struct DemoArgs {
   plimsoll hit http://localhost:8080/ -n 1000 -c 10               1000 requests, 10 at once
   plimsoll hit http://localhost:8080/ -z 30s -c 100               100 at once for 30 s
   plimsoll hit http://localhost:8080/ --rate 50/s -z 1m           50 a second, however slow the target is
-  plimsoll hit http://localhost:8080/api -d '{\"prompt\": \"Test ${n}\"}' -n 20 --expect 'status == 200'
+  plimsoll hit http://localhost:8080/api -d '{\"prompt\": \"Test ${\x1b[mn}\"}' -n 20 --expect 'status == 200'
 
 Nothing is kept, and nothing is read but the policy of the host. The exit codes are those of `plimsoll run`.")]
 pub(super) struct HitArgs {
-    /// What is asked for; `${n}` in it is the number of the request.
+    // Not `{n}` in one piece, which would be a new line.
+    #[arg(help = "What is asked for; `${\x1b[mn}` in it is the number of the request")]
     pub(super) url: String,
     /// So many requests; 200 where -c is given, one where nothing is.
     #[arg(short = 'n', long, value_name = "N")]
@@ -109,10 +110,14 @@ pub(super) struct HitArgs {
     /// GET, or POST with -d.
     #[arg(short, long, visible_short_alias = 'X', value_name = "METHOD")]
     pub(super) method: Option<String>,
-    /// The body, or @FILE; `${n}`, `${vu}`, `${uuid}`, … are filled in. JSON is sent as application/json.
-    #[arg(short, long, value_name = "BODY")]
+    #[arg(
+        short,
+        long,
+        value_name = "BODY",
+        help = "The body, or @FILE; `${\x1b[mn}`, `${vu}`, `${uuid}`, … are filled in. JSON is sent as application/json"
+    )]
     pub(super) data: Option<String>,
-    /// A header; its value is shown nowhere.
+    /// A header; its value is shown nowhere if it has 8 characters or the name tells a secret (auth, token, key, …).
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(super) headers: Vec<(String, String)>,
     /// From the hand-over of a request to its last byte; 60s by default.
@@ -181,7 +186,7 @@ pub(super) struct PauseArgs {
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// The scenario.
-    #[arg(required_unless_present_any = ["all", "select"], conflicts_with_all = ["all", "select"])]
+    #[arg(conflicts_with_all = ["all", "select"])]
     pub(super) scenario: Option<String>,
     /// All scenarios.
     #[arg(long, conflicts_with = "select")]
@@ -201,7 +206,7 @@ pub(super) struct ExplainArgs {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The scenario.
-    #[arg(required_unless_present_any = ["all", "select"], conflicts_with_all = ["all", "select"])]
+    #[arg(conflicts_with_all = ["all", "select"])]
     pub(super) scenario: Option<String>,
     /// All scenarios, one after the other.
     #[arg(long, conflicts_with = "select")]
@@ -292,5 +297,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_hit_shows_the_number_of_the_request_as_it_is_written() {
+        let mut command = super::Cli::command();
+        let help = command.find_subcommand_mut("hit").expect("it is there").render_help().to_string();
+        assert_eq!(help.matches("${n}").count(), 3, "{help}");
+        assert!(!help.contains('\u{1b}'), "{help}");
     }
 }

@@ -102,7 +102,8 @@ fn describe(scenario: &Scenario, policy: &Policy) -> String {
         let _ = write!(load, ", {}", human(rate, Unit::PerSecond));
     }
     if let Some(duration) = plan.duration {
-        let _ = write!(load, ", {} and at most {} of grace", span(duration), span(grace(scenario)));
+        let most = if forecast.sooner { "at most " } else { "" };
+        let _ = write!(load, ", {most}{} and at most {} of grace", span(duration), span(grace(scenario)));
     }
     let _ = writeln!(text, "  {load}");
     for threshold in &scenario.thresholds {

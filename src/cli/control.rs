@@ -40,7 +40,7 @@ pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
                 "help: start it with `plimsoll daemon`, or run the scenario here with `plimsoll run {}`",
                 args.scenario
             );
-            Ok(exit::INTERNAL)
+            Ok(exit::CONFIG)
         }
     }
 }
@@ -85,7 +85,7 @@ pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
                         settings.listen
                     );
                     say!("help: `pkill -USR1 plimsoll` pauses it too");
-                    Ok(exit::INTERNAL)
+                    Ok(exit::CONFIG)
                 }
             }
         }
@@ -114,7 +114,7 @@ pub(super) fn resume(args: &ConfigArg) -> anyhow::Result<u8> {
                     settings.pause_file.display(),
                     settings.listen
                 );
-                Ok(exit::INTERNAL)
+                Ok(exit::CONFIG)
             }
         },
     }

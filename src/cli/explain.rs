@@ -47,6 +47,9 @@ pub(super) fn main(args: &ExplainArgs) -> anyhow::Result<u8> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    if args.scenario.is_none() && args.select.is_none() && !args.all {
+        return Ok(run::which("explain", &loaded));
+    }
     let chosen = match run::choose(args.scenario.as_deref(), args.select.as_deref(), &loaded.settings.scenarios) {
         Ok(chosen) => chosen,
         Err(sentence) => {

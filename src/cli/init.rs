@@ -21,7 +21,7 @@ pub(super) fn main(args: &InitArgs) -> anyhow::Result<u8> {
         }
         Err(problem) => {
             say!("{problem}");
-            return Ok(exit::CONFIG);
+            return Ok(exit::USAGE);
         }
     };
     let file = OpenOptions::new().write(true).create_new(true).open(&args.config);

@@ -2,7 +2,6 @@
 
 use super::out::say;
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{args::RunArgs, check, exit, out, progress::Progress, samples, select};
+use super::{args::RunArgs, check, exit, out, progress::Progress, result, select};
 use crate::{
     config::Loaded,
     daemon::{control::GOOD_RUNS, pause},
@@ -39,10 +38,16 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Runs what was asked for.
 pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
+    if let Some(code) = result::both_to_stdout(args.json.as_deref(), args.samples.as_deref()) {
+        return Ok(code);
+    }
     let loaded = match check::load(&args.config, &args.overrides.overrides(), args.scenario.as_deref()) {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    if args.scenario.is_none() && args.select.is_none() && !args.all {
+        return Ok(which("run", &loaded));
+    }
     let chosen = match choose(args.scenario.as_deref(), args.select.as_deref(), &loaded.settings.scenarios) {
         Ok(chosen) => chosen,
         Err(sentence) => {
@@ -60,17 +65,26 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = open_history(&loaded, args.quiet);
-    let (samples, teller) = samples::begin(args.samples.as_deref(), args.verbose)?;
+    let (json, (samples, teller)) = match result::open(args.json.as_deref(), args.samples.as_deref(), args.verbose) {
+        Ok(opened) => opened,
+        Err(code) => return Ok(code),
+    };
     let runs = runtime.block_on(run_all(args, &loaded, &chosen, store.as_ref(), samples))?;
     let told = teller.finish();
-    if let Some(path) = &args.json {
-        write_json(path, &runs, args.scenario.is_some())?;
-    }
-    told?;
+    let written = json.map_or(Ok(()), |json| json.write(&runs, args.scenario.is_some()));
     if args.notify || loaded.settings.alerts.from_cli {
         runtime.block_on(super::notify::tell(&loaded, &runs, store))?;
     }
-    Ok(runs.iter().map(|run| run.verdict).max_by_key(|verdict| weight(*verdict)).map_or(0, judge::exit_code))
+    let worst = runs.iter().map(|run| run.verdict).max_by_key(|verdict| weight(*verdict)).map_or(0, judge::exit_code);
+    Ok(result::code(worst, [written, told]))
+}
+
+/// Says what could be named where nothing is; gives the exit code.
+pub(super) fn which(command: &str, loaded: &Loaded) -> u8 {
+    let names: Vec<&str> = loaded.settings.scenarios.iter().map(|scenario| &*scenario.name).collect();
+    say!("error: which scenario? There are: {}", names.join(", "));
+    say!("help: `plimsoll {command} NAME`, `--all`, or `--select LABELS` for those whose labels fit");
+    exit::USAGE
 }
 
 /// Raises the limit of open files, and says what this machine cannot carry all the same.
@@ -308,19 +322,6 @@ impl Signals {
             _ = self.1.recv() => {}
         }
     }
-}
-
-pub(super) fn write_json(path: &Path, runs: &[RunSummary], single: bool) -> anyhow::Result<()> {
-    let text = match runs {
-        [run] if single => serde_json::to_string_pretty(run)?,
-        runs => serde_json::to_string_pretty(runs)?,
-    };
-    if path == Path::new("-") {
-        out::print(&format!("{text}\n"))?;
-    } else {
-        fs::write(path, format!("{text}\n")).with_context(|| format!("failed to write {}", path.display()))?;
-    }
-    Ok(())
 }
 
 fn now() -> Timestamp {

@@ -6,31 +6,40 @@ use ::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
-use super::exchange::{Answer, ExchangeError};
+use super::{
+    body::{Body, Room},
+    exchange::{Answer, ExchangeError, Keep, Want},
+};
 use crate::model::outcome::fail;
 
 /// What is longer than this, packed or not, is decoded beside the run's thread: it would make everybody else late.
 const INLINE: u64 = 64 * 1024;
 
-/// The answer with its body decoded, if it is encoded; at most `max` bytes of it. Must be called within a runtime.
-pub async fn decode(mut answer: Answer, max: u64) -> Result<Answer, ExchangeError> {
+/// Decoded at once, on the stack.
+const PIECE: usize = 8 * 1024;
+
+/// The answer with its body decoded, if it is encoded; at most `max` bytes of it, which find room in `room` like those of
+/// any other body. Must be called within a runtime.
+pub async fn decode(mut answer: Answer, max: u64, room: Option<Room>) -> Result<Answer, ExchangeError> {
     let encoding = answer.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     if !matches!(encoding.as_deref(), Some(b"gzip" | b"x-gzip")) || answer.body.is_empty() {
         return Ok(answer);
     }
     let short = answer.body.len() as u64 <= INLINE;
-    let mut decoding = Decoding::new(std::mem::take(&mut answer.body), max);
-    if !short || !decoding.go_on(INLINE) {
+    let mut decoding = Decoding::new(std::mem::take(&mut answer.body), max, room);
+    let body = if short && decoding.go_on(INLINE) {
+        decoding.body()
+    } else {
         let aside = move || {
             decoding.go_on(u64::MAX);
-            decoding
+            decoding.body()
         };
-        decoding = match tokio::task::spawn_blocking(aside).await {
-            Ok(decoding) => decoding,
+        match tokio::task::spawn_blocking(aside).await {
+            Ok(body) => body,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
-    }
-    let body = decoding.body().map_err(|error| ExchangeError { status: Some(answer.status), ..error })?;
+        }
+    };
+    let body = body.map_err(|error| ExchangeError { status: Some(answer.status), ..error })?;
     answer.headers.remove(CONTENT_ENCODING);
     answer.headers.remove(CONTENT_LENGTH);
     answer.body = body;
@@ -40,35 +49,43 @@ pub async fn decode(mut answer: Answer, max: u64) -> Result<Answer, ExchangeErro
 /// A body on its way out of its wrapping.
 struct Decoding {
     from: MultiGzDecoder<Cursor<Bytes>>,
-    body: Vec<u8>,
+    body: Body,
     max: u64,
-    fault: Option<std::io::Error>,
+    fault: Option<ExchangeError>,
 }
 
 impl Decoding {
-    fn new(packed: Bytes, max: u64) -> Self {
-        Self { from: MultiGzDecoder::new(Cursor::new(packed)), body: Vec::new(), max, fault: None }
+    fn new(packed: Bytes, max: u64, room: Option<Room>) -> Self {
+        let want = Want { body: Keep::All, headers: false, max_body: max, room, sink: None };
+        Self { from: MultiGzDecoder::new(Cursor::new(packed)), body: Body::new(&want), max, fault: None }
     }
 
-    /// Decodes until there are `most` bytes, or one more than there may be; whether that was all.
+    /// Decodes until there are `most` bytes; whether that was all, or all that there may be.
     fn go_on(&mut self, most: u64) -> bool {
-        let most = most.min(self.max.saturating_add(1));
-        let room = most.saturating_sub(self.body.len() as u64);
-        self.fault = self.from.by_ref().take(room).read_to_end(&mut self.body).err();
-        self.fault.is_some() || (self.body.len() as u64) < most || most > self.max
+        let mut piece = [0; PIECE];
+        while self.body.length() < most {
+            self.fault = match self.from.read(&mut piece) {
+                Ok(0) => return true,
+                Ok(bytes) => self.body.add(&piece[..bytes]).err(),
+                Err(why) => {
+                    let detail = format!("the body is not the gzip that its header says: {why}");
+                    Some(ExchangeError::new(fail::PROTOCOL, detail))
+                }
+            };
+            if self.fault.is_some() {
+                return true;
+            }
+        }
+        false
     }
 
     fn body(self) -> Result<Bytes, ExchangeError> {
-        let Self { body, max, fault, .. } = self;
-        if let Some(why) = fault {
-            let detail = format!("the body is not the gzip that its header says: {why}");
-            return Err(ExchangeError::new(fail::PROTOCOL, detail));
-        }
-        if body.len() as u64 > max {
+        let Self { mut body, max, fault, .. } = self;
+        if body.length() > max {
             let detail = format!("the body is larger than {max} bytes once it is decoded");
             return Err(ExchangeError::new(fail::BODY_LIMIT, detail));
         }
-        Ok(body.into())
+        fault.map_or_else(|| Ok(body.take()), Err)
     }
 }
 
@@ -98,7 +115,7 @@ mod tests {
     fn bodies_are_decoded_within_their_bound() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let within = |body: Vec<u8>, encoding, max| {
-            let decoded = runtime.block_on(decode(answer(body, encoding), max));
+            let decoded = runtime.block_on(decode(answer(body, encoding), max, None));
             decoded.map(|answer| answer.body.to_vec()).map_err(|error| error.reason)
         };
         let decoded = |body, encoding| within(body, encoding, 1000);
@@ -129,11 +146,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_decoded_shares_the_room_of_the_run_and_gives_it_back() {
+        let room = Room::default();
+        let decode =
+            async || decode(answer(packed(&vec![0; 20 << 20]), Some("gzip")), u64::MAX, Some(room.clone())).await;
+        let mut kept = Vec::new();
+        let refused = loop {
+            match decode().await {
+                Ok(answer) => kept.push(answer.body),
+                Err(refused) => break refused,
+            }
+            assert!(room.taken() > kept.len() as u64 * (19 << 20) && kept.len() < 10);
+        };
+        assert!(refused.reason == fail::BODY_LIMIT && refused.detail.contains("together"), "{refused:?}");
+        let taken = room.taken();
+        assert_eq!((taken / kept.len() as u64) >> 20, 19, "what was refused has given back what it had");
+        drop(kept);
+        assert_eq!(room.taken(), 0);
+    }
+
+    #[tokio::test]
     async fn a_bomb_keeps_nobody_from_their_turn() {
         let (bomb, small) = (packed(&vec![0; 30_000_000]), packed(b"small"));
         let order = std::cell::RefCell::new(Vec::new());
         let one = async |name: &'static str, packed: Vec<u8>| {
-            let size = decode(answer(packed, Some("gzip")), 30_000_000).await.expect("it is gzip").body.len();
+            let size = decode(answer(packed, Some("gzip")), 30_000_000, None).await.expect("it is gzip").body.len();
             order.borrow_mut().push((name, size));
         };
         tokio::join!(one("bomb", bomb), one("small", small));

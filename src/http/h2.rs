@@ -59,7 +59,7 @@ struct Shared {
     /// Streams now, and since it was opened.
     active: Cell<usize>,
     carried: Cell<u64>,
-    /// A request in vain waited on it while nothing at all came in: it is dead.
+    /// A request timed out on it while nothing at all came in: it is dead.
     dead: Cell<bool>,
 }
 
@@ -70,19 +70,20 @@ impl Drop for Shared {
     }
 }
 
-/// A request on its way; one that is dropped before its answer was complete leaves its mark.
+/// A request on its way; one that times out leaves its mark. That of a client who is gone, or that is cut, says nothing
+/// about the connection: its stream is reset, and the others go on.
 struct Active<'a> {
     shared: &'a Shared,
+    meter: &'a Meter,
     /// What had come in when its stream was opened. One that still waits for its turn cannot tell whether the connection
     /// is dead.
     read_before: Option<u64>,
-    complete: bool,
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.shared.active.set(self.shared.active.get() - 1);
-        if !self.complete && self.read_before == Some(self.shared.tally.read_so_far()) {
+        if self.meter.has_timed_out() && self.read_before == Some(self.shared.tally.read_so_far()) {
             self.shared.dead.set(true);
         }
     }
@@ -151,7 +152,7 @@ impl Session {
     ) -> Result<(Answer, Option<HeaderMap>), ExchangeError> {
         let shared = &*self.shared;
         shared.active.set(shared.active.get() + 1);
-        let mut active = Active { shared, read_before: None, complete: false };
+        let mut active = Active { shared, meter, read_before: None };
         let head = head(request, shared.https)
             .map_err(|error| ExchangeError::new(fail::PROTOCOL, format!("the request is none for HTTP/2: {error}")))?;
         let told = |error: h2::Error| {
@@ -187,7 +188,6 @@ impl Session {
             unanswered: None,
             ..error
         })?;
-        active.complete = true;
         let answer = Answer {
             status: head.status,
             headers: head.headers,
@@ -250,7 +250,7 @@ fn told(error: &h2::Error, nothing: bool) -> ExchangeError {
     let reason = error.reason();
     let ours = !error.is_remote() && !error.is_io();
     let (outcome, what) = match reason {
-        Some(Reason::REFUSED_STREAM) if error.is_remote() => (REFUSED, "the target refused the stream"),
+        Some(Reason::REFUSED_STREAM) if error.is_remote() && nothing => (REFUSED, "the target refused the stream"),
         Some(Reason::ENHANCE_YOUR_CALM) if error.is_remote() => (CALM, "the target asks for less"),
         Some(_) if error.is_go_away() && !ours => (fail::RESET, "the target is closing the connection (GOAWAY)"),
         Some(_) if error.is_reset() && !ours => (fail::RESET, "the target reset the stream"),

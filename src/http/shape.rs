@@ -22,6 +22,9 @@ use crate::model::{clock, scenario::NetworkSpec};
 /// Carried at once at most, as a length of time: how evenly the bytes pass.
 const EVENNESS: Duration = Duration::from_millis(20);
 
+/// Made up for where we are woken late, as a length of time.
+const LATE: Duration = Duration::from_millis(100);
+
 /// A slower line still carries this much at once, bytes.
 const LEAST: f64 = 64.0;
 
@@ -37,22 +40,27 @@ struct Bucket {
     room: f64,
     held: f64,
     since: Instant,
+    /// Somebody was told to wait: that we are woken late is no pause of theirs.
+    waited: bool,
 }
 
 impl Bucket {
     fn new(rate: f64, now: Instant) -> Self {
         let room = (rate * EVENNESS.as_secs_f64()).max(LEAST);
-        Self { rate, room, held: room, since: now }
+        Self { rate, room, held: room, since: now, waited: false }
     }
 
     /// Bytes that may pass now, at least 1; or how long to wait until the bucket is full again.
     fn allowance(&mut self, now: Instant) -> Result<usize, Duration> {
         let grown = now.saturating_duration_since(self.since).as_secs_f64() * self.rate;
-        self.held = (self.held + grown).min(self.room);
+        let late = if std::mem::take(&mut self.waited) { LATE.as_secs_f64() * self.rate } else { 0.0 };
+        let most = (self.room + late).max(self.held);
+        self.held = (self.held + grown).min(most);
         self.since = now;
         if self.held >= 1.0 {
             return Ok(self.held as usize);
         }
+        self.waited = true;
         Err(Duration::from_secs_f64((self.room - self.held) / self.rate))
     }
 
@@ -141,8 +149,8 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that pass within `seconds` where somebody asks for `at_once` whenever they may pass.
-    fn passed(rate: f64, at_once: usize, seconds: f64) -> f64 {
+    /// Bytes that pass within `seconds` where somebody who is woken late asks for `at_once` whenever they may pass.
+    fn passed(rate: f64, at_once: usize, late: Duration, seconds: f64) -> f64 {
         let begun = clock::mono();
         let (mut bucket, mut now, mut sum) = (Bucket::new(rate, begun), begun, 0);
         while (now - begun).as_secs_f64() < seconds {
@@ -153,7 +161,7 @@ mod tests {
                     bucket.take(taken);
                     sum += taken;
                 }
-                Err(wait) => now += wait.max(Duration::from_nanos(1)),
+                Err(wait) => now += wait.max(Duration::from_nanos(1)) + late,
             }
         }
         sum as f64
@@ -161,16 +169,18 @@ mod tests {
 
     #[test]
     fn a_line_carries_its_rate_however_much_is_asked_for_at_once() {
-        let check = |rate: f64, at_once| {
-            let sum = passed(rate, at_once, 10.0);
+        let check = |rate: f64, at_once, late| {
+            let sum = passed(rate, at_once, Duration::from_millis(late), 10.0);
             let most = rate * 10.0 + 2.0 * (rate * EVENNESS.as_secs_f64()).max(LEAST);
-            assert!(sum >= rate * 9.9 && sum <= most, "{rate} B/s, {at_once} at once: {sum}");
+            assert!(sum >= rate * 9.9 && sum <= most, "{rate} B/s, {at_once} at once, {late} ms late: {sum}");
         };
         for rate in [10.0, 1000.0, 250_000.0, 1e9] {
-            check(rate, usize::MAX);
-            check(rate, 1500);
+            for late in [0, 1, 3, 20] {
+                check(rate, usize::MAX, late);
+                check(rate, 1500, late);
+            }
         }
-        check(1000.0, 1);
+        check(1000.0, 1, 0);
     }
 
     #[test]
@@ -178,6 +188,16 @@ mod tests {
         let begun = clock::mono();
         let mut bucket = Bucket::new(10_000.0, begun);
         assert_eq!(bucket.allowance(begun + Duration::from_mins(1)), Ok(200));
+        bucket.take(200);
+        assert!(bucket.allowance(begun + Duration::from_mins(1)).is_err());
+        let most = Ok(200 + 1000);
+        assert_eq!(
+            bucket.allowance(begun + Duration::from_mins(2)),
+            most,
+            "but for what our own lateness may have cost"
+        );
+        bucket.take(1100);
+        assert_eq!(bucket.allowance(begun + Duration::from_mins(3)), Ok(200));
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ pub struct Meter {
     last_read: Cell<Option<Instant>>,
     written: Cell<u64>,
     read: Cell<u64>,
+    in_vain: Cell<bool>,
 }
 
 impl Meter {
@@ -37,6 +38,17 @@ impl Meter {
         self.last_read.set(None);
         self.written.set(0);
         self.read.set(0);
+        self.in_vain.set(false);
+    }
+
+    /// Its request was waited for as long as the scenario says, and in vain.
+    pub fn note_time_out(&self) {
+        self.in_vain.set(true);
+    }
+
+    /// Whether it was.
+    pub fn has_timed_out(&self) -> bool {
+        self.in_vain.get()
     }
 
     /// When the first byte was handed to the kernel: just before, since the target may answer while that goes on.

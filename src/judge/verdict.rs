@@ -70,7 +70,8 @@ pub fn implicit_thresholds(own: &[Threshold], nature: Nature<'_>) -> Vec<Thresho
     added
 }
 
-/// Whether it cannot hold over the run with nothing ok: `count(ok)` of all requests has a limit of at least 1 from below.
+/// Whether it fails a run with nothing ok: `count(ok)` of all requests has a limit of at least 1 from below, at any time.
+/// What is graded may only warn, and what a condition or a least number of samples switches off may not be judged at all.
 fn demands_ok(threshold: &Threshold) -> bool {
     let (op, limit) = match (&threshold.left, &threshold.right) {
         (left, Measure::Number(limit)) if counts_ok(left) => (threshold.op, limit.value),
@@ -82,7 +83,8 @@ fn demands_ok(threshold: &Threshold) -> bool {
         Compare::Ge | Compare::Eq => limit >= 1.0,
         Compare::Lt | Compare::Le | Compare::Ne => false,
     };
-    least && threshold.over.is_none()
+    let always = threshold.over.is_none() && threshold.grades.is_none() && threshold.only_while.is_none();
+    least && always && threshold.min_samples <= 1
 }
 
 fn names_drops(threshold: &Threshold) -> bool {
@@ -194,5 +196,13 @@ mod tests {
         }
         check("count(ok{step=a}) >= 1", false);
         check("count(ok) > 0 over 30s", false);
+        // What may only warn, or may not be judged, demands nothing.
+        let plain = parse_threshold("count(ok) >= 1000").expect("parses");
+        let graded = Threshold { grades: Some(crate::model::expr::Grades { warn: None, fail: None }), ..plain.clone() };
+        let rare = Threshold { min_samples: 100, ..plain };
+        for own in [graded, rare] {
+            let added = implicit_thresholds(std::slice::from_ref(&own), Nature::Load);
+            assert!(added.iter().any(|threshold| &*threshold.source == "count(ok) > 0"), "{own:?}");
+        }
     }
 }

@@ -86,6 +86,9 @@ impl Done {
 /// Our timer rings up to this late by its nature; what goes beyond is our lateness, not the user's thinking.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
+/// From a refusal to the next request of the same user.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
 /// Longest value of a tag, bytes.
 const MAX_TAG: usize = 80;
 
@@ -125,7 +128,7 @@ impl Shared {
     /// One request: through the gate, to the target, into the ledger.
     async fn once(&self, step: &Step, walk: &mut Walk<'_>, intended: Instant) -> Done {
         if walk.tally == Tally::RunHook {
-            let done = self.perform(step, walk.scope, intended, walk.user).await;
+            let done = self.perform(step, walk.scope, intended, walk.user, None).await;
             return self.settle(step, walk, done, intended);
         }
         let patience = step.timeout.unwrap_or(self.scenario.target.http.timeout);
@@ -134,10 +137,26 @@ impl Shared {
             Err(left) => return Done::at(left, clock::mono()),
         };
         let in_flight = (permit, self.recorder.enter());
-        walk.user.gone_after = self.gone_after(step, walk.tally);
-        let done = self.perform(step, walk.scope, intended, walk.user).await;
+        let gone_after = self.gone_after(step, walk.tally);
+        let done = self.perform(step, walk.scope, intended, walk.user, gone_after).await;
         drop(in_flight);
+        if done.refused.is_some() {
+            return Box::pin(self.settle_refused(step, walk, done, intended)).await;
+        }
         self.settle(step, walk, done, intended)
+    }
+
+    /// A user of a closed load whose request was refused waits before its next: it would ask as fast as it can, and what it
+    /// lacks, mostly descriptors, would never come free.
+    async fn settle_refused(&self, step: &Step, walk: &mut Walk<'_>, done: Performed, intended: Instant) -> Done {
+        let backs_off = walk.model == Model::Closed
+            && walk.tally == Tally::Load
+            && done.refused.is_some_and(|reason| reason != DropReason::Deadline);
+        let mut done = self.settle(step, walk, done, intended);
+        if backs_off {
+            done.ended = self.wait(clock::mono() + BACK_OFF).await;
+        }
+        done
     }
 
     /// Counts a request that is done, keeps what was captured, and says how the iteration goes on.

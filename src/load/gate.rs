@@ -1,6 +1,8 @@
 //! The gate that every request of every load passes, below every executor: caps on rate and concurrency, and the kill
-//! switch. No fault of a scenario or an executor can lead around it. Hooks and readings are one at a time and go beside
-//! it, for what puts the target back in order must not be held up; a run that finds the switch thrown sends neither.
+//! switch. No fault of a scenario or an executor can lead around it. Hooks and readings of a run are one at a time and go
+//! beside it, for what puts the target back in order must not be held up; a run that finds the switch thrown sends neither,
+//! and one that it stops has a few seconds for its `after:`. So has a `limit` for its releases, which go many at once and
+//! keep to the caps also then.
 
 use std::{
     sync::{
@@ -72,9 +74,11 @@ impl Gate {
 
     /// Lets one request out; it counts as in flight until the permit is dropped.
     pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Permit, Refusal> {
-        if self.is_paused() {
-            return Err(Refusal::Paused);
-        }
+        if self.is_paused() { Err(Refusal::Paused) } else { self.admit_release(now) }
+    }
+
+    /// The same for what gives back what the load took, also while the kill switch is on: within the caps.
+    pub fn admit_release(self: &Arc<Self>, now: Instant) -> Result<Permit, Refusal> {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.max_in_flight {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Concurrency);
@@ -142,6 +146,9 @@ mod tests {
         let gate = gate(1000.0, 10);
         gate.set_paused(true);
         assert_eq!(gate.admit(clock::mono()).err(), Some(Refusal::Paused));
+        let released = (0..100).filter_map(|_| gate.admit_release(clock::mono()).ok()).collect::<Vec<_>>();
+        assert_eq!(released.len(), 10, "what was taken is given back, within the caps");
+        drop(released);
         gate.set_paused(false);
         assert!(gate.admit(clock::mono()).is_ok());
     }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     http::{
+        body::Room,
         capture,
         classify::Landing,
         conn::Conn,
@@ -110,13 +111,22 @@ struct Sent {
     request: Rc<Outgoing>,
     intended: Instant,
     handed: Instant,
+    /// When its last byte came, or it was given up.
+    ended: Instant,
     progress: Progress,
     meter: Option<StreamMeter>,
 }
 
 impl Shared {
-    /// Sends the step's request and judges the answer. Counts nothing.
-    pub async fn perform(&self, step: &Step, scope: &Arc<Scope>, intended: Instant, user: &mut User) -> Performed {
+    /// Sends the step's request and judges the answer. Counts nothing. Its client is gone `gone_after` it left, if at all.
+    pub async fn perform(
+        &self,
+        step: &Step,
+        scope: &Arc<Scope>,
+        intended: Instant,
+        user: &mut User,
+        gone_after: Option<Duration>,
+    ) -> Performed {
         let target = &self.scenario.target;
         let spec = match &step.action {
             Action::Http(spec) => spec,
@@ -141,7 +151,7 @@ impl Shared {
         };
         let sink = step.stream.is_some().then_some(&mut feed as Sink<'_>);
         let want = Want { sink, ..self.want(step) };
-        let progress = Progress { patience: user.gone_after.take(), ..Progress::default() };
+        let progress = Progress { patience: gone_after, ..Progress::default() };
         let timeout = step.timeout.unwrap_or(target.http.timeout);
         let User { conn, patience, jar, .. } = user;
         let result = {
@@ -152,10 +162,11 @@ impl Shared {
                 Waited::Cut => Err(self.cut_off()),
             }
         };
+        // All of it has come: decoding it is no time of the target's.
+        let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
         let result = match result {
-            // All of it has come: decoding it is no time of the target's.
             Ok(answer) if target.http.gzip => {
-                Box::pin(gzip::decode(answer, target.http.max_body)).await.map_err(Failure::from)
+                Box::pin(gzip::decode(answer, target.http.max_body, self.room())).await.map_err(Failure::from)
             }
             result => result,
         };
@@ -163,14 +174,13 @@ impl Shared {
             let path = request.uri().path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str);
             jar.keep(&answer.headers, self.place(path), self.clock.now().wall);
         }
-        let sent = Sent { request, intended, handed, progress, meter };
+        let sent = Sent { request, intended, handed, ended, progress, meter };
         self.land(step, scope, sent, result).await
     }
 
     /// What a request comes to once it has ended.
     async fn land(&self, step: &Step, scope: &Arc<Scope>, sent: Sent, result: Result<Answer, Failure>) -> Performed {
-        let Sent { request, intended, handed, progress, meter } = sent;
-        let ended = result.as_ref().map_or_else(|_| clock::mono(), |answer| answer.ended);
+        let Sent { request, intended, handed, ended, progress, meter } = sent;
         let conn = progress.conn.take();
         let times = conn.as_ref().map(|(meter, _)| exchange::times(meter, ended)).unwrap_or_default();
         let latency = ended.saturating_duration_since(intended);
@@ -227,11 +237,16 @@ impl Shared {
             || conditions().chain(until).next().is_some()
             || !(step.capture.is_empty() && target.classify.is_empty() && self.metrics.is_empty());
         let body = if all { Keep::All } else { Keep::Start };
-        let room = match &self.transport {
-            Transport::Net(connector) if all => Some(connector.bodies().clone()),
-            _ => None,
-        };
+        let room = if all { self.room() } else { None };
         Want { body, headers, max_body: target.http.max_body, room, sink: None }
+    }
+
+    /// Where long bodies find room.
+    fn room(&self) -> Option<Room> {
+        match &self.transport {
+            Transport::Net(connector) => Some(connector.bodies().clone()),
+            Transport::Fake(_) => None,
+        }
     }
 
     async fn attempt(
@@ -427,6 +442,7 @@ fn timed_out(progress: &Progress, timeout: Duration) -> Failure {
         Some((meter, _)) if meter.first_read().is_none() => "the first byte of the answer",
         Some(_) => "the end of the answer",
     };
+    progress.conn.borrow().iter().for_each(|(meter, _)| meter.note_time_out());
     let detail = format!("no complete answer within {timeout:?}: still waiting for {doing}");
     Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
 }

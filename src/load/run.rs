@@ -47,7 +47,7 @@ use crate::{
     model::{
         Name,
         clock::{self, Clock, Now},
-        run::{Aborted, HookCounts, RunSummary, Trigger},
+        run::{Aborted, RunSummary, Trigger},
         scenario::{Connections, Executor, Scenario},
         settings::{Policy, Redactor},
     },
@@ -309,22 +309,26 @@ impl Run {
         };
         let readings = dialer.another();
         let aside = |stop| Rc::new(self.shared(&scenario.groups[0], stop, Connections::PerVu, dialer.another()));
-        let (hooks, events) = (aside(Stop::default()), aside(self.stop.clone()));
+        let (hooks, events) = (aside(Stop::default()), aside(Stop::default()));
         let groups = self.groups(&dialer);
         if self.request.gate.is_paused() {
             self.stop.drain(Cause::Person);
         }
         let before = self.hooks(&hooks, &scenario.before, || self.stop.is_over());
-        let trouble = self.in_time(before).await.and_then(Result::err);
+        let mut trouble = self.in_time(before).await.and_then(Result::err);
         if trouble.is_none() && !self.stop.is_over() {
             for shared in groups.iter().chain([&events]) {
                 shared.inherited.replace(hooks.inherited.borrow().clone());
             }
             self.begun.set(true);
             if let Err(error) = Box::pin(self.load(&groups, &events, readings)).await {
-                return Some(format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)"));
+                let why = format!("failed to make a timer: {error}; raise the limit of open files (LimitNOFILE)");
+                trouble = Some(why);
             }
+            self.load_started.get().into_iter().for_each(|start| hooks.started.set(start));
         }
+        // What follows may need the descriptors of connections that nobody uses any more.
+        drop((groups, events));
         self.undo_events(&hooks).await;
         // What was never begun leaves nothing to put back in order.
         let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once() || !self.begun.get());
@@ -345,27 +349,31 @@ impl Run {
         self.flush();
         let start = clock::mono();
         self.load_started.set(Some(start));
-        for shared in groups {
+        for shared in groups.iter().chain([events]) {
             shared.started.set(start);
         }
         self.measuring.set(true);
         self.last.set(self.request.clock.now());
-        let attempts = Box::pin(self.attempts(groups, &mut poller));
-        self.with_events(events, start, attempts).await?;
+        let events = self.begin_events(events, start);
+        let done = Box::pin(self.attempts(groups, &mut poller)).await;
+        // The load is what is measured: an event that outlives it does not make it longer.
         self.measuring.set(false);
-        if let Some(mut poller) = poller {
-            let settle = poller.spec().settle;
-            tokio::select! {
-                () = tokio::time::sleep(settle) => {}
-                () = self.stop.wait_hurried() => {}
-            }
-            if !self.stop.is_at_once() {
-                let patience = if self.stop.is_draining() { READING_AFTER_STOP } else { LAST_READING };
-                let readings = poller.read_within(patience).await;
-                self.keep(readings, self.since_load());
-            }
+        tokio::join!(events.ended(&self.recorder), self.last_reading(poller.filter(|_| done.is_ok())));
+        done
+    }
+
+    /// What the target says of itself once it has settled.
+    async fn last_reading(&self, poller: Option<Poller>) {
+        let Some(mut poller) = poller else { return };
+        tokio::select! {
+            () = tokio::time::sleep(poller.spec().settle) => {}
+            () = self.stop.wait_hurried() => {}
         }
-        Ok(())
+        if !self.stop.is_at_once() {
+            let patience = if self.stop.is_draining() { READING_AFTER_STOP } else { LAST_READING };
+            let readings = poller.read_within(patience).await;
+            self.keep(readings, self.since_load());
+        }
     }
 
     /// The load, a probe's until it goes well.
@@ -467,7 +475,7 @@ impl Run {
     /// What a slow listener has not taken: it is waited for now that there is no load to slow.
     async fn send_rest(&self) {
         let rest = self.unsent.take();
-        if rest.planned() > 0 || rest.polls > 0 || rest.hooks != HookCounts::default() || !rest.stats.is_empty() {
+        if !rest.is_empty() {
             let event = RunEvent::Second {
                 scenario: self.request.scenario.name.clone(),
                 run_id: self.request.run_id.clone(),

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -101,8 +101,6 @@ pub struct User {
     pub conn: Option<Conn>,
     /// For its requests.
     pub patience: Patience,
-    /// The client of its next request is gone this long after it left.
-    pub(super) gone_after: Option<Duration>,
     /// What earlier iterations captured, where the group has several tasks, and what `on_start` did. The latest value of
     /// a name is the one that counts.
     pub kept: BTreeMap<Name, serde_json::Value>,

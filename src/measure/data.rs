@@ -388,6 +388,17 @@ impl RunData {
         self.dropped[reason as usize] += 1;
     }
 
+    /// Whether nothing was counted; a window in which nothing was is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.planned() == 0
+            && self.iterations.is_empty()
+            && self.custom.is_empty()
+            && self.stats.is_empty()
+            && self.hooks == HookCounts::default()
+            && self.polls == 0
+            && self.samples_lost == 0
+    }
+
     /// Sent requests.
     pub fn sent(&self) -> u64 {
         self.series.values().map(Series::sent).sum()

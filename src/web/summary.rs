@@ -1,6 +1,8 @@
 //! A finished run as text for a person, on its page and in a terminal: what it came to first, then why, then the
 //! figures.
 
+mod found;
+
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, TableStyle};
@@ -27,7 +29,9 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
     }
     let _ = writeln!(out);
     let _ = write!(out, "{}", counts(run));
+    let _ = write!(out, "{}", judged(run));
     let _ = write!(out, "{}", times(run));
+    let _ = write!(out, "{}", run.streams.as_ref().map_or_else(String::new, found::streams));
     if run.steps.len() > 1 {
         let _ = write!(out, "{}", steps(run));
     }
@@ -37,6 +41,7 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
     if !run.stats.is_empty() {
         let _ = write!(out, "{}", stats(run));
     }
+    let _ = write!(out, "{}", found::search(run));
     let _ = write!(out, "{}", thresholds(run, &paint));
     if let Some(first) = &run.first_failure {
         let _ = writeln!(
@@ -52,7 +57,7 @@ pub fn text(run: &RunSummary, colour: bool) -> String {
             let _ = writeln!(out, "      {}", first.body.lines().next().unwrap_or_default());
         }
     }
-    for hint in &run.hints {
+    for hint in run.hints.iter().chain(&unlimited(run)) {
         let _ = writeln!(out, "\nhint: {hint}");
     }
     out
@@ -131,6 +136,35 @@ fn counts(run: &RunSummary) -> String {
         row("reconnects", run.reconnects, String::new(), "sent again: the kept connection was closed".to_owned());
     }
     show(&table)
+}
+
+/// Of how many requests the thresholds are, where that is not all of them.
+fn judged(run: &RunSummary) -> String {
+    let Some(measured) = &run.measured else { return String::new() };
+    let groups = run.plan["groups"].as_array().map_or(&[][..], Vec::as_slice);
+    let users = groups.iter().chain([&run.plan]).any(|group| group["executor"] == "users");
+    let when = match (users, run.plan.get("warmup_s").is_some()) {
+        (true, true) => "after the warmup, while all users were there",
+        (true, false) => "while all users were there",
+        (false, true) => "after the warmup",
+        (false, false) => "within the measured window",
+    };
+    format!("  judged: {} of {} requests ({when})\n\n", measured.sent, run.sent)
+}
+
+/// That a run passed although requests failed, because no threshold is about them.
+fn unlimited(run: &RunSummary) -> Option<String> {
+    let failed = run.measured.as_ref().map_or(run.outcomes, |measured| measured.outcomes).failed;
+    let names_them = |threshold: &ThresholdReport| {
+        let expr: String = threshold.expr.chars().filter(|c| !c.is_whitespace()).collect();
+        let asked_of_all = threshold.implicit && expr.starts_with("count(ok)");
+        !asked_of_all && (expr.contains("failed") || expr.contains("(ok"))
+    };
+    let silent = run.verdict == Verdict::Pass && failed > 0 && run.search.is_none();
+    (silent && !run.thresholds.iter().any(names_them)).then(|| {
+        let requests = if failed == 1 { "request" } else { "requests" };
+        format!("nothing limits `failed`: {failed} {requests} failed and the run passed; add the threshold `rate(failed) < 1%`")
+    })
 }
 
 fn interrupted(run: &RunSummary) -> String {
@@ -267,6 +301,41 @@ mod tests {
         model::run::{Aborted, OutcomeCounts},
         telemetry::metrics::testing,
     };
+
+    #[test]
+    fn a_pass_with_failures_that_nothing_limits_says_so() {
+        let check = |verdict, exprs: &[(&str, bool)], expected: bool| {
+            let mut run = testing::summary(verdict);
+            let one = run.thresholds[0].clone();
+            let threshold = |(expr, implicit): &(&str, bool)| ThresholdReport {
+                expr: (*expr).to_owned(),
+                implicit: *implicit,
+                ..one.clone()
+            };
+            run.thresholds = exprs.iter().map(threshold).collect();
+            let shown = text(&run, false);
+            assert_eq!(shown.contains("hint: nothing limits `failed`: 1 request failed"), expected, "{shown}");
+        };
+        let (of_all, rejected) = (("count(ok) > 0", true), ("rate(rejected) <= 5%", false));
+        check(Verdict::Pass, &[of_all, rejected], true);
+        check(Verdict::Pass, &[rejected, ("p95(latency{outcome=ok}) < 2s", false)], true);
+        check(Verdict::Fail, &[of_all, rejected], false);
+        check(Verdict::Pass, &[rejected, ("rate(failed) < 1%", false)], false);
+        check(Verdict::Pass, &[of_all, ("rate(ok) >= 99%", true)], false);
+    }
+
+    #[test]
+    fn what_is_judged_is_told_where_it_is_not_all() {
+        let mut run = testing::summary(Verdict::Pass);
+        let check = |run: &RunSummary, expected: &str| assert_eq!(judged(run), expected);
+        check(&run, "");
+        run.sent = 413;
+        run.measured = Some(crate::model::run::MeasuredSummary { sent: 301, ..Default::default() });
+        run.plan["warmup_s"] = 10.into();
+        check(&run, "  judged: 301 of 413 requests (after the warmup)\n\n");
+        run.plan = serde_json::json!({"executor": "users"});
+        check(&run, "  judged: 301 of 413 requests (while all users were there)\n\n");
+    }
 
     #[test]
     fn parts_of_the_load_have_a_row_each_in_the_order_in_which_they_happen() {

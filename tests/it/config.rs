@@ -396,7 +396,7 @@ fn nothing_to_load_says_how_to_make_it() {
     let report = config::load(&options).expect_err("there is none").to_string(false);
     insta::assert_snapshot!(report, @r"
     error: there is no configuration: neither plimsoll.yaml nor /etc/plimsoll/plimsoll.yaml
-      = help: write one with `version: 1`, `targets:` and `scenarios:`, or name one: `--config FILE`
+      = help: write one with `version: 1`, `targets:` and `scenarios:`, or name one: `--config FILE`; `plimsoll init URL` writes one to begin with
 
     1 error
     ");

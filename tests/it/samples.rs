@@ -101,8 +101,12 @@ async fn hit_tells_of_its_requests_too() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!((output.status.code(), text.lines().count()), (Some(0), 30), "{output:?}");
     let received = place.target.log().received;
-    let output = place.run(&["hit", &url, "--samples", "nowhere/file"]).await;
-    assert_eq!(output.status.code(), Some(101), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("failed to create nowhere/file"), "{output:?}");
-    assert_eq!(place.target.log().received, received, "nothing is sent whose samples would be lost");
+    for (command, what) in [("hit", &*url), ("run", "steps")] {
+        for option in ["--samples", "--json"] {
+            let output = place.run(&[command, what, option, "nowhere/file"]).await;
+            assert_eq!(output.status.code(), Some(104), "{output:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("failed to create nowhere/file"), "{output:?}");
+        }
+    }
+    assert_eq!(place.target.log().received, received, "nothing is sent whose result would be lost");
 }

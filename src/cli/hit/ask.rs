@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::args::HitArgs,
+    cli::{args::HitArgs, exit},
     judge,
     model::{
         address,
@@ -24,18 +24,15 @@ const FOR: Duration = Duration::from_secs(10);
 /// A closed load of so many requests is given up after this long at the latest.
 const LONGEST: &str = "24h";
 
-/// The configuration that `args` ask for; `bounded` says that the host has a policy of its own. Values of headers go to
+/// The configuration that `args` ask of `place`; `bounded` says that the host has a policy of its own. Values of headers go to
 /// `env`, from where they are read as secrets: whoever types a token wants to see it nowhere.
 /// The error is whole lines.
 pub(super) fn configuration(
     args: &HitArgs,
+    place: &Place,
     bounded: bool,
     env: &mut BTreeMap<String, String>,
 ) -> Result<Value, String> {
-    let place = Place::of(&args.url)?;
-    if !bounded {
-        allowed(&place.base, &args.allow)?;
-    }
     let load = load(args)?;
     let mut http = Map::new();
     if let Some(text) = &args.timeout {
@@ -64,7 +61,7 @@ pub(super) fn configuration(
     let mut asked = json!({
         "version": 1,
         "targets": {name: target},
-        "scenarios": {"hit": {"load": load, "steps": [step(args, &place, env)?]}},
+        "scenarios": {"hit": {"load": load, "steps": [step(args, place, env)?]}},
     });
     if !args.threshold.is_empty() {
         for text in &args.threshold {
@@ -129,19 +126,21 @@ impl Place {
     }
 }
 
-fn allowed(base: &BaseUrl, allow: &[String]) -> Result<(), String> {
+/// Whether `base` may be loaded where the host has no policy. The error is whole lines, and the exit code.
+pub(super) fn allowed(base: &BaseUrl, allow: &[String]) -> Result<(), (String, u8)> {
     for text in allow {
-        address::parse_pattern(text).map_err(|why| format!("error: `--allow {text}`: {why}"))?;
+        address::parse_pattern(text).map_err(|why| (format!("error: `--allow {text}`: {why}"), exit::USAGE))?;
     }
     // What is forbidden whatever is allowed is said by the configuration.
     if !allow.is_empty() || address::is_loopback_host(&base.host) || address::forbidden(&base.host).is_some() {
         return Ok(());
     }
-    Err(format!(
+    let problem = format!(
         "error: without a policy only this machine may be loaded, and {base} is another one\n\
          help: if you may load it, add `--allow {base}`; for good, write `allow: [\"{base}\"]` into {}",
         crate::config::HOST_POLICY
-    ))
+    );
+    Err((problem, exit::CONFIG))
 }
 
 /// Where the host has no policy, the numbers on the command line are the bound: whoever typed them meant them.
@@ -222,6 +221,14 @@ fn written(time: Duration) -> String {
     format!("{}ns", time.as_nanos())
 }
 
+/// Whether the value of a header is shown to nobody. A short one is in too much of what is shown, such as a status, to be
+/// taken out of it; unless its name says what it is.
+fn is_secret(header: &str, value: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    let telling = ["auth", "cookie", "key", "token", "secret", "password"].iter().any(|word| header.contains(word));
+    value.len() >= 8 || (telling && !value.is_empty())
+}
+
 fn step(args: &HitArgs, place: &Place, env: &mut BTreeMap<String, String>) -> Result<Value, String> {
     let method = match &args.method {
         Some(method) => method.to_ascii_lowercase(),
@@ -240,8 +247,12 @@ fn step(args: &HitArgs, place: &Place, env: &mut BTreeMap<String, String>) -> Re
         if headers.contains_key(&name.to_ascii_lowercase()) {
             return Err(format!("error: `-H {name}` is given twice\nhelp: join the values by a comma"));
         }
-        headers.insert(name.to_ascii_lowercase(), json!(format!("${{secret.{secret}}}")));
-        env.insert(secret, value.clone());
+        if is_secret(name, value) {
+            headers.insert(name.to_ascii_lowercase(), json!(format!("${{secret.{secret}}}")));
+            env.insert(secret, value.clone());
+        } else {
+            headers.insert(name.to_ascii_lowercase(), json!(value));
+        }
     }
     match args.data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
         Some((_, Some(file))) => {

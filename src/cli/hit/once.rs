@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     measure::data::Timing,
     model::{
+        outcome::fail,
         run::{RunSummary, ThresholdResult},
         units::{Unit, human, human_seconds},
     },
@@ -28,7 +29,12 @@ pub(super) fn text(run: &RunSummary, asked: &str, colour: bool) -> String {
     if let Some(total) = latency.filter(|total| *total > 0.0) {
         out.push('\n');
         let mut begun = 0.0;
+        let broken = broken(run, asked.contains(" https://"));
         for timing in Timing::ALL {
+            if broken == Some(timing) {
+                bar(&mut out, timing, (total - begun).max(0.0), begun / total, total, "  failed");
+                break;
+            }
             let taken = run.timing_s.get(timing.as_str()).filter(|stats| stats.count > 0).map(|stats| stats.max);
             line(&mut out, timing, taken, begun / total, total);
             begun += taken.unwrap_or_default();
@@ -53,6 +59,23 @@ pub(super) fn text(run: &RunSummary, asked: &str, colour: bool) -> String {
     out
 }
 
+/// The part in which a request ended that got no whole answer: none of its time is in the timings.
+fn broken(run: &RunSummary, https: bool) -> Option<Timing> {
+    let reason = run.first_failure.as_ref().filter(|first| first.outcome == "failed")?.reason.as_str();
+    let missing = |timing: &Timing| {
+        (*timing != Timing::Tls || https) && run.timing_s.get(timing.as_str()).is_none_or(|stats| stats.count == 0)
+    };
+    match reason {
+        fail::DNS => Some(Timing::Dns),
+        fail::CONNECT => Some(Timing::Connect),
+        fail::TLS => Some(Timing::Tls),
+        fail::TIMEOUT | fail::RESET | fail::PROTOCOL => {
+            [Timing::Connect, Timing::Tls, Timing::Ttfb, Timing::Transfer].into_iter().find(missing)
+        }
+        _ => None,
+    }
+}
+
 /// A word for what became of it, and its colour.
 fn outcome(run: &RunSummary) -> (String, &'static str) {
     let counts = run.outcomes;
@@ -74,8 +97,12 @@ fn line(out: &mut String, timing: Timing, taken: Option<f64>, begun: f64, total:
         }
         return;
     };
+    bar(out, timing, taken, begun, total, "");
+}
+
+fn bar(out: &mut String, timing: Timing, taken: f64, begun: f64, total: f64, note: &str) {
     let indent = (begun * WIDTH).round().clamp(0.0, WIDTH) as usize;
     let length = (taken / total * WIDTH).round().clamp(1.0, WIDTH) as usize;
     let bar = "━".repeat(length);
-    let _ = writeln!(out, "  {:<9}{:>9}  {}{bar}", timing.as_str(), human_seconds(taken), " ".repeat(indent));
+    let _ = writeln!(out, "  {:<9}{:>9}  {}{bar}{note}", timing.as_str(), human_seconds(taken), " ".repeat(indent));
 }

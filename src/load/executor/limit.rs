@@ -14,6 +14,7 @@ use super::crew::{Crew, cut_after, race};
 use crate::{
     http::scope::Scope,
     load::{
+        gate::{Permit, Refusal},
         plan::limit::{Act, Limit, Part, RELEASES_AT_ONCE},
         recorder::IterationEnd,
         stop::{Cause, Stop},
@@ -196,7 +197,9 @@ impl Desk {
         for step in &self.spec.release {
             let mut ok = false;
             for _ in 0..TRIES {
-                let performed = shared.perform(step, &held.scope, clock::mono(), &mut held.conn).await;
+                let Some(permit) = admitted(shared).await else { return false };
+                let performed = shared.perform(step, &held.scope, clock::mono(), &mut held.conn, None).await;
+                drop(permit);
                 ok = performed.landing.class.outcome == Outcome::Ok;
                 if ok || shared.stop.is_draining() {
                     break;
@@ -205,5 +208,20 @@ impl Desk {
             all &= ok;
         }
         all
+    }
+}
+
+/// Waits for the turn of a release at the caps of the gate; `None` once there is no time left.
+async fn admitted(shared: &Shared) -> Option<Permit> {
+    loop {
+        let wait = match shared.gate.admit_release(clock::mono()) {
+            Ok(permit) => return Some(permit),
+            Err(Refusal::Rate(wait)) => wait.max(Duration::from_millis(1)),
+            Err(_) => Duration::from_millis(5),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shared.stop.wait_cut() => return None,
+        }
     }
 }

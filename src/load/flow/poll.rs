@@ -68,7 +68,7 @@ impl Shared {
                 (Err(left), None) => return Done::at(left, clock::mono()),
             };
             if (done.refused.is_some() || !done.was_put_together()) && polls.sent == 0 {
-                return self.settle(step, walk, done, intended);
+                return self.settle_refused(step, walk, done, intended).await;
             }
             done.refused = None;
             polls.add(&mut done, intended);
@@ -99,7 +99,7 @@ impl Shared {
         deadline: &mut Instant,
     ) -> Result<(Performed, Instant), Left> {
         let limit = self.scenario.target.http.timeout;
-        let (mut held, mut at) = (None, intended);
+        let (mut held, mut at, mut gone_after) = (None, intended, None);
         if walk.tally != Tally::RunHook {
             // Only the first one is a request of the plan: what follows waits for its turn, even in an open load.
             let (model, tally) =
@@ -109,14 +109,14 @@ impl Shared {
             *deadline += clock::mono().saturating_duration_since(asked);
             (held, at) = (Some((permit, self.recorder.enter())), admitted);
             if first.is_none() {
-                walk.user.gone_after = self.gone_after(step, walk.tally);
+                gone_after = self.gone_after(step, walk.tally);
             }
         }
         let at = first.unwrap_or(at);
         let left = deadline.saturating_duration_since(clock::mono()).max(Duration::from_millis(1));
         let step =
             if left < limit { Cow::Owned(Step { timeout: Some(left), ..step.clone() }) } else { Cow::Borrowed(step) };
-        let done = self.perform(&step, walk.scope, at, walk.user).await;
+        let done = self.perform(&step, walk.scope, at, walk.user, gone_after).await;
         drop(held);
         Ok((done, at))
     }

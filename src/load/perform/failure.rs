@@ -40,6 +40,7 @@ pub(super) async fn no_first_byte(limit: Option<Duration>, meter: &Meter) -> Fai
     if meter.first_read().is_some() {
         std::future::pending::<()>().await;
     }
+    meter.note_time_out();
     let detail = format!("no first byte of the answer within {limit:?}");
     Failure { outcome: Outcome::Failed, reason: fail::TIMEOUT, detail, status: None }
 }

@@ -40,17 +40,19 @@ impl Run {
             .then(|| format!("{count} {users} did not come past `on_start`: {why}"))
     }
 
-    /// Ends the run; what ends it first is what is told.
+    /// Ends the run; what ends it first is what is told. Once its plan is over there is nothing left to be ended: what is
+    /// unanswered has the grace as always, and the threshold is judged at the end.
     pub(super) fn abort(&self, abort: &Abort) {
-        if !self.stop.is_over() {
-            let thresholds = &self.request.scenario.thresholds;
-            let found = thresholds.iter().find(|threshold| threshold.name == abort.threshold);
-            self.aborted.replace(Some(Aborted {
-                threshold: abort.threshold.to_string(),
-                expr: found.map(|threshold| threshold.source.to_string()).unwrap_or_default(),
-                at_s: self.since_load(),
-            }));
+        if self.stop.is_over() {
+            return;
         }
+        let thresholds = &self.request.scenario.thresholds;
+        let found = thresholds.iter().find(|threshold| threshold.name == abort.threshold);
+        self.aborted.replace(Some(Aborted {
+            threshold: abort.threshold.to_string(),
+            expr: found.map(|threshold| threshold.source.to_string()).unwrap_or_default(),
+            at_s: self.since_load(),
+        }));
         self.stop.drain(Cause::Abort);
     }
 

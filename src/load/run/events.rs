@@ -7,13 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::spawn_local};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_local},
+};
 
 use super::{HOOKS_AFTER_STOP, Run};
 use crate::{
     http::scope::Scope,
     load::{
         flow::Tally,
+        recorder::Recorder,
         stop::Stop,
         user::{Shared, Turn, User},
     },
@@ -90,28 +94,37 @@ impl Happening {
     }
 }
 
-impl Run {
-    /// The load, which begins at `start`, with its events beside it. One that has begun is done to its end; what comes
-    /// after the load is left out.
-    pub(super) async fn with_events<T>(&self, shared: &Rc<Shared>, start: Instant, load: impl Future<Output = T>) -> T {
-        if self.happenings.is_empty() {
-            return load.await;
-        }
-        let (over, ended) = watch::channel(false);
-        let happenings: Vec<_> = (0..self.happenings.len())
-            .map(|index| {
-                let (all, shared, ended) = (self.happenings.clone(), shared.clone(), ended.clone());
-                spawn_local(async move { one(&all[index], &shared, start, ended).await })
-            })
-            .collect();
-        let result = load.await;
-        over.send_replace(true);
-        for happening in happenings {
+/// Events on their way.
+pub(super) struct Events {
+    over: watch::Sender<bool>,
+    happenings: Vec<JoinHandle<()>>,
+}
+
+impl Events {
+    /// The load is over: what has not begun is left out, and what has is waited for.
+    pub(super) async fn ended(self, recorder: &Recorder) {
+        self.over.send_replace(true);
+        for happening in self.happenings {
             if happening.await.is_err() {
-                self.recorder.crash();
+                recorder.crash();
             }
         }
-        result
+    }
+}
+
+impl Run {
+    /// The events beside a load that begins at `start`. One that has begun is done to its end, also when the load is over
+    /// before: `shared` has a stop of its own.
+    pub(super) fn begin_events(&self, shared: &Rc<Shared>, start: Instant) -> Events {
+        let (over, ended) = watch::channel(false);
+        let happenings = (0..self.happenings.len())
+            .map(|index| {
+                let (all, shared, stop) = (self.happenings.clone(), shared.clone(), self.stop.clone());
+                let ended = ended.clone();
+                spawn_local(async move { one(&all[index], &shared, &stop, start, ended).await })
+            })
+            .collect();
+        Events { over, happenings }
     }
 
     /// Undoes what was begun, the last first; each has as long as it needs, and a few seconds after a stop.
@@ -160,15 +173,16 @@ impl Run {
     }
 }
 
-async fn one(happening: &Happening, shared: &Shared, start: Instant, mut ended: watch::Receiver<bool>) {
+/// One event at its moment; `stop` is the run's.
+async fn one(happening: &Happening, shared: &Shared, stop: &Stop, start: Instant, mut ended: watch::Receiver<bool>) {
     tokio::select! {
         biased;
         _ = ended.wait_for(|over| *over) => return,
-        () = shared.stop.wait_draining() => return,
+        () = stop.wait_draining() => return,
         () = tokio::time::sleep_until((start + happening.event.at).into()) => {}
     }
     let since = clock::mono().saturating_duration_since(start);
-    let out_of_time = out_of_time(&shared.stop);
+    let out_of_time = out_of_time(stop);
     tokio::select! {
         biased;
         () = happening.happen(shared, since) => {}

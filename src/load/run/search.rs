@@ -50,6 +50,8 @@ impl Run {
             }
             let sustained = self.sustained(spec, &data);
             if stages.len() < LISTED {
+                let (counts, latency) = (data.counts(), data.total().latency[0].stats());
+                let answered = counts.answered();
                 stages.push(json!({
                     "value": value,
                     "sustained": sustained.is_ok(),
@@ -57,6 +59,8 @@ impl Run {
                     "why": sustained.as_ref().err(),
                     "sent": data.sent(),
                     "dropped": data.dropped(),
+                    "ok_ratio": (answered > 0).then(|| counts.ok as f64 / answered as f64),
+                    "p95_s": (latency.count > 0).then_some(latency.p95),
                 }));
             }
             search.report(sustained);

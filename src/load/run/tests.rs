@@ -20,10 +20,10 @@ use crate::{
         clock::{self, Clock, SystemClock},
         expr::Threshold,
         labels::Labels,
-        run::{RunSummary, Trigger},
+        run::{EventResult, RunSummary, Trigger},
         scenario::{
             Arrangement, Arrivals, Executor, Group, LimitSpec, RecoverySpec, Repeat, Scenario, SearchSpec,
-            SearchVariable,
+            SearchVariable, Step, TimedEvent,
         },
         settings::{Policy, Redactor},
         units::Rate,
@@ -255,6 +255,42 @@ async fn a_threshold_that_ends_the_run_is_told_with_its_time() {
     assert!(check(5, Some(told)).await.planned < 80);
     // Nothing is left to be ended.
     assert_eq!(check(30, None).await.planned, 300);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_is_breached_in_the_grace_ends_nothing() {
+    let fake = Fake::new(move |n| match n {
+        45 => answer(2_000, 500),
+        46.. => answer(600_000, 200),
+        _ => answer(10, 200),
+    });
+    let change = |scenario: &mut Scenario| {
+        scenario.groups = vec![Arc::new(group(rate(10.0, 5)))];
+        let threshold = crate::judge::parse_threshold("count(failed) == 0").expect("a threshold");
+        scenario.thresholds = vec![Threshold { abort_on_fail: true, ..threshold }];
+    };
+    let run = quietly(change, fake).await;
+    assert_eq!((run.aborted.is_some(), run.verdict.as_str()), (false, "fail"), "{:?}", run.reasons);
+    assert_eq!((run.outcomes.ok, run.outcomes.failed, run.outcomes.interrupted), (44, 6, 0), "nothing is taken back");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_event_that_outlives_the_load_does_not_lengthen_it() {
+    let fake = Fake::watching(|_, request| {
+        let ms = if request.uri().path() == "/event" { 20_000 } else { 10 };
+        (answer(ms, 200), ::http::HeaderMap::new())
+    });
+    let mut scenario = scenario();
+    scenario.thresholds.clear();
+    scenario.groups = vec![Arc::new(group(rate(10.0, 10)))];
+    let act = Step { timeout: Some(s(60)), ..get("event", "/event") };
+    scenario.events = vec![TimedEvent { at: s(8), act, undo: Some(get("undo", "/undo")) }];
+    let policy = Policy { max_rate: 1e9, max_concurrency: 100_000, ..Policy::default() };
+    let (run, _) = carried_out(scenario, policy, &Rc::new(fake)).await;
+    assert!((28.0..29.0).contains(&run.duration_s), "{}", run.duration_s);
+    assert!((9.8..10.2).contains(&run.throughput_per_s), "{}", run.throughput_per_s);
+    let undone = run.events[0].undo.as_ref().map(|undo| undo.result);
+    assert_eq!((run.events[0].result, undone), (EventResult::Ok, Some(EventResult::Ok)));
 }
 
 fn search(sustain: &[&str]) -> Executor {

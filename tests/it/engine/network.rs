@@ -69,13 +69,14 @@ async fn a_slow_line_takes_its_time_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_are_gone_are_in_no_rate_and_the_target_sees_them_go() {
-    let check = async |http: &str| {
+    let check = async |http: &str, connections: u64| {
         let target = practice(json!({"latency": "400ms"})).await;
         let load = "    network: {abort: {share: 25%, after: 100ms}}
     load: {executor: per-vu-iterations, vus: 10, iterations: 4}
     steps: [{get: /a}, {get: /b}]";
         let done =
-            run(&settings(&target.url(), &format!("    http: {{version: {http}, connections: 10}}"), load)).await;
+            run(&settings(&target.url(), &format!("    http: {{version: {http}, connections: {connections}}}"), load))
+                .await;
         let run = &done.run;
         assert_eq!(run.verdict.as_str(), "pass", "{http}: {:?}", run.reasons);
         let gone = run.outcomes.interrupted;
@@ -91,13 +92,15 @@ async fn clients_that_are_gone_are_in_no_rate_and_the_target_sees_them_go() {
         );
         assert_eq!(run.iterations.completed + run.iterations.interrupted, 40, "{http}: its user goes on");
         assert!(run.latency_s.get("failed").is_none_or(|failed| failed.count == 0));
+        let opened = done.connections().0;
+        assert!(http == "1.1" || opened == 1, "who leaves resets a stream, and not its connection: {opened}");
         let seen = || async { (target.log().received == run.sent).then_some(()) };
         wait_until("it saw all", PATIENCE, async || seen().await).await;
         let gone = async || (target.log().unanswered == run.outcomes.interrupted).then_some(());
         wait_until("it saw them go", PATIENCE, gone).await;
     };
-    check("1.1").await;
-    check("h2c").await;
+    check("1.1", 10).await;
+    check("h2c", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

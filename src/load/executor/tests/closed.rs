@@ -3,8 +3,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::{
+    http::dial,
     load::{
-        fake::Fake,
+        fake::{Fake, FakeAnswer},
         tests::{Bench, answer, answers_after, get, group},
     },
     model::{
@@ -224,4 +225,12 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_does_not_ask_again_at_once() {
+    let refused = || Fake::new(|_| FakeAnswer { result: Err(dial::GENERATOR), ..answer(1, 200) });
+    let ran = Bench::new(group(Executor::ConstantVus { vus: 3, duration: s(10) }), refused()).run().await;
+    let dropped = ran.dropped(DropReason::Generator);
+    assert!(ran.counts().0 == 0 && (290..=300).contains(&dropped), "{dropped}");
 }

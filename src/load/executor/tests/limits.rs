@@ -8,7 +8,10 @@ use crate::{
         stop::Cause,
         tests::{Bench, answer, get, group},
     },
-    model::scenario::{Executor, LimitSpec},
+    model::{
+        scenario::{Executor, LimitSpec},
+        settings::Policy,
+    },
 };
 
 fn spec() -> LimitSpec {
@@ -102,4 +105,26 @@ async fn each_user_has_a_limit_and_bystanders_have_none_of_it() {
     let ran = Bench::new(group(Executor::Limit(Box::new(spec))), fake).run().await;
     assert_eq!(ran.by("part"), "bystander=2 hold=12 over=4 race=24 retry=4");
     assert_eq!(ran.judged.hooks.ok, 46);
+}
+
+#[tokio::test(start_paused = true)]
+async fn releases_keep_to_the_caps_also_after_a_stop_and_under_the_kill_switch() {
+    for stopped in [false, true] {
+        let fake = Fake::new(|_| answer(100, 200));
+        let policy = Policy { max_rate: 1e9, max_concurrency: 4, ..Policy::default() };
+        let limit = LimitSpec { hold: 40, over: 0, free: 0, ..spec() };
+        let bench = Bench::with(group(Executor::Limit(Box::new(limit))), fake, &policy);
+        let (fake, stop, gate) = (bench.fake.clone(), bench.shared.stop.clone(), bench.shared.gate.clone());
+        let ran = bench
+            .run_beside(async move {
+                tokio::time::sleep(Duration::from_millis(4250)).await;
+                if stopped {
+                    gate.set_paused(true);
+                    stop.drain(Cause::Person);
+                }
+            })
+            .await;
+        assert_eq!((ran.judged.counts().ok, ran.judged.hooks.ok), (40, 40), "{stopped}");
+        assert_eq!(fake.peak(), 4, "{stopped}");
+    }
 }
