@@ -137,7 +137,7 @@ pub(crate) struct ScheduleMap {
     pub(crate) timezone: Option<String>,
     /// Upper bound of a random delay; 0s by default.
     pub(crate) jitter: Option<DurationText>,
-    /// When it is due while a run is still going; a run that is as long as planned raises no `missed` by it; `skip` by default.
+    /// When it is due while a run is still going; `skip` by default.
     pub(crate) overlap: Option<Overlap>,
     /// What becomes of instants that passed while nobody was there; `skip` by default.
     pub(crate) misfire: Option<Misfire>,
