@@ -181,6 +181,12 @@ pub fn findings(run: &RunSummary, on: &AlertOn, invalid_runs: u32) -> Findings {
     };
     let why = |otherwise: &str| run.reasons.first().cloned().unwrap_or_else(|| otherwise.to_owned());
     match run.verdict {
+        // What it measured says nothing about the target, but the target is left changed.
+        Verdict::Fail if run.was_stopped() => {
+            if on.fail {
+                found.signals.push(verdict(Cause::Fail, Severity::Critical, why("the run failed")));
+            }
+        }
         Verdict::Pass | Verdict::Fail => {
             found.signals.extend(run.thresholds.iter().filter_map(|threshold| judged(threshold, run, on)));
             let named = run.thresholds.iter().any(|threshold| threshold.result == ThresholdResult::Fail);

@@ -12,6 +12,10 @@ use crate::{config::Overrides, daemon::pause, judge, model::settings::DaemonSett
 /// The daemon answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// It has followed the pause file, and shows it, no later than this; it is asked so often.
+const FOLLOWS: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Runs a scenario in the daemon.
 pub(super) fn trigger(args: &TriggerArgs) -> anyhow::Result<u8> {
     let loaded = match check::load(&args.config, &Overrides::default(), None) {
@@ -65,6 +69,7 @@ pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
     // The file first: it works whether or not the daemon answers, and the daemon looks for it ten times a second.
     match pause::write(&settings.pause_file, &args.reason) {
         Ok(()) => {
+            followed(&settings, true);
             out::print(&format!(
                 "all load is paused by {}; `plimsoll resume` releases it\n",
                 settings.pause_file.display()
@@ -84,7 +89,7 @@ pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
                         settings.pause_file.display(),
                         settings.listen
                     );
-                    say!("help: `pkill -USR1 plimsoll` pauses it too");
+                    say!("help: SIGUSR1 to the daemon's process pauses it too: `pkill -USR1 -f 'plimsoll daemon'`");
                     Ok(exit::CONFIG)
                 }
             }
@@ -100,6 +105,7 @@ pub(super) fn resume(args: &ConfigArg) -> anyhow::Result<u8> {
     };
     match pause::remove(&settings.pause_file) {
         Ok(()) => {
+            followed(&settings, false);
             out::print("load is released\n")?;
             Ok(0)
         }
@@ -124,13 +130,38 @@ fn settings(config: &ConfigArg) -> Result<DaemonSettings, u8> {
     check::load(config, &Overrides::default(), None).map(|loaded| loaded.settings.daemon)
 }
 
-fn post(settings: &DaemonSettings, path: &str, body: Option<String>) -> anyhow::Result<(u16, String)> {
-    let mut address = settings.listen;
-    if address.ip().is_unspecified() {
-        let loopback: std::net::IpAddr =
-            if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-        address = SocketAddr::new(loopback, address.port());
+/// Waits until a daemon that answers shows that load is paused, or that it is not: what is typed next finds it so.
+fn followed(settings: &DaemonSettings, paused: bool) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let url = format!("http://{}/api/v1/status", address(settings));
+    let shown = async {
+        let client = reqwest::Client::builder().no_proxy().timeout(FOLLOWS).build().ok()?;
+        loop {
+            let status = client.get(&url).send().await.ok()?.text().await.ok()?;
+            let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+            if status.get("paused")?.is_null() != paused {
+                return Some(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // Without a daemon the file alone decides, when there is one again.
+    let _nobody = runtime.block_on(async { tokio::time::timeout(FOLLOWS, shown).await });
+}
+
+/// Where the daemon is reached from this machine.
+fn address(settings: &DaemonSettings) -> SocketAddr {
+    let address = settings.listen;
+    if !address.ip().is_unspecified() {
+        return address;
     }
+    let loopback: std::net::IpAddr =
+        if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+    SocketAddr::new(loopback, address.port())
+}
+
+fn post(settings: &DaemonSettings, path: &str, body: Option<String>) -> anyhow::Result<(u16, String)> {
+    let address = address(settings);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;

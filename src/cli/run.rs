@@ -234,7 +234,7 @@ async fn run_all(
             let text = format!("{blank}{}", summary::text(&run, out::colour()));
             if args.json.as_deref() == Some(Path::new("-")) { say!("{}", text.trim_end()) } else { out::print(&text)? }
         }
-        let stopped = run.verdict == Verdict::Interrupted;
+        let stopped = run.was_stopped();
         done.push(run);
         if stopped {
             break;
@@ -307,12 +307,16 @@ fn stop(handle: &RunHandle, stops: u32) {
     }
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT and SIGTERM. Those that pause and release daemons end no other command.
 pub(super) struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        for other in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            // Once they are listened to they do nothing by themselves, for as long as the process lives.
+            drop(signal(other)?);
+        }
         Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
     }
 

@@ -71,12 +71,16 @@ pub async fn control(
     Ok(Control::new(begin, now))
 }
 
+/// Instants of the ledger among which the latest run is looked for: what came due while it ran was skipped.
+const LATEST: u32 = 1000;
+
 /// Runs that the ledger says ran and that left no document.
 async fn unfinished(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Unfinished>> {
     let mut found = Vec::new();
     for scenario in &settings.scenarios {
-        let last = store.ledger(scenario.name.clone(), 1).await.context("failed to read the ledger")?;
-        if let Some(LedgerRow { scenario, due, fate: Fate::Ran(run_id) }) = last.into_iter().next()
+        let last = store.ledger(scenario.name.clone(), LATEST).await.context("failed to read the ledger")?;
+        let ran = last.into_iter().find(|row| matches!(row.fate, Fate::Ran(_)));
+        if let Some(LedgerRow { scenario, due, fate: Fate::Ran(run_id) }) = ran
             && store.run(&run_id).await.context("failed to read the runs")?.is_none()
         {
             found.push(Unfinished { run_id: run_id.into(), scenario, due });

@@ -21,7 +21,7 @@ use crate::{
         Name,
         clock::Now,
         run::{GeneratorReport, RunSummary, Trigger, Verdict},
-        scenario::{CERT_EXPIRES_IN, Scenario},
+        scenario::{CERT_EXPIRES_IN, Executor, Scenario},
         units::Unit,
     },
     schedule::{
@@ -407,6 +407,7 @@ impl Control {
         let again = before.is_some_and(|before| before.reasons.iter().any(|reason| reason == KILLED));
         run.verdict = if again { Verdict::NoData } else { Verdict::Interrupted };
         run.reasons.push(KILLED.to_owned());
+        run.reasons.extend(self.known.get(scenario).and_then(|known| not_put_back(&known.scenario)));
         self.ended(run, now);
     }
 
@@ -429,6 +430,19 @@ impl Control {
         let next = next.filter(|_| self.paused.is_none());
         Some(alert::ScenarioFacts::of(&known.scenario, known.schedule.clone(), next))
     }
+}
+
+/// What a run that was killed owes the target.
+fn not_put_back(scenario: &Scenario) -> Option<String> {
+    let limit = scenario.groups.iter().any(|group| matches!(group.load.executor, Executor::Limit(_)));
+    let owed = [
+        (!scenario.after.is_empty(), "`after:`"),
+        (scenario.events.iter().any(|event| event.undo.is_some()), "`undo`"),
+        (limit, "`release`"),
+    ];
+    let owed: Vec<&str> = owed.into_iter().filter_map(|(has, what)| has.then_some(what)).collect();
+    let words = format!("{} did not happen: the target may not be as it was", owed.join(", "));
+    (!owed.is_empty()).then_some(words)
 }
 
 mod starting;

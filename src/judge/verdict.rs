@@ -10,7 +10,7 @@ use super::{
 use crate::model::{
     expr::{Aggregate, Aggregation, Compare, Measure, Metric, Threshold},
     outcome::Outcome,
-    run::{ThresholdReport, ThresholdResult, Verdict},
+    run::{STOPPED, ThresholdReport, ThresholdResult, Verdict},
     scenario::{Executor, LimitSpec, Load},
 };
 
@@ -141,7 +141,7 @@ pub fn verdict(
         chosen.map(|(threshold, report)| sentence(threshold, report)).collect()
     };
     if interrupted {
-        return (Verdict::Interrupted, vec!["stopped by a person or a signal before its planned end".to_owned()]);
+        return (Verdict::Interrupted, vec![STOPPED.to_owned()]);
     }
     let certain = sentences(&|threshold, result| result == ThresholdResult::Fail && !threshold.is_about_time());
     let of_time = sentences(&|threshold, result| result == ThresholdResult::Fail && threshold.is_about_time());

@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// So much of what leaves the target changed is said.
+const SAID: usize = 5;
+
 /// What the verdict rests on.
 #[derive(Debug)]
 pub struct Conclusion<'a> {
@@ -24,6 +27,8 @@ pub struct Conclusion<'a> {
     pub interrupted: bool,
     /// What kept the load from being run at all.
     pub trouble: Option<String>,
+    /// What leaves the target other than it was: a failure even of a run that somebody stopped.
+    pub left_changed: Vec<String>,
 }
 
 /// CPU time of the calling thread so far, in seconds. A run owns its thread; the process has other runs.
@@ -76,6 +81,15 @@ pub fn conclude(summary: &mut RunSummary, conclusion: &Conclusion<'_>) {
         if verdict != Verdict::Interrupted {
             summary.verdict = Verdict::Fail;
         }
+    }
+    let left = &conclusion.left_changed;
+    if !left.is_empty() {
+        let more = left.len().saturating_sub(SAID);
+        let more = (more > 0).then(|| format!("and {more} more that leave the target changed: see the log"));
+        // What failed before it comes first: it may be why.
+        let at = if summary.verdict == Verdict::Fail { reasons.len() } else { 0 };
+        reasons.splice(at..at, left.iter().take(SAID).cloned().chain(more));
+        summary.verdict = Verdict::Fail;
     }
     summary.reasons = reasons;
     summary.thresholds = judged.into_iter().map(|(_, report)| report).collect();

@@ -248,6 +248,8 @@ struct Run {
     findings: RefCell<Findings>,
     /// What is done beside the load.
     happenings: Rc<[Happening]>,
+    /// What leaves the target other than it was, in words: what was not undone, not released, not put back in order.
+    left_changed: RefCell<Vec<String>>,
     /// The rows of data, which all groups take from.
     feeds: Rc<Feeds>,
     metrics: Metrics,
@@ -294,6 +296,7 @@ impl Run {
             stage: RefCell::default(),
             findings: RefCell::default(),
             happenings: Happening::all(&request.scenario.events),
+            left_changed: RefCell::default(),
             metrics: Metrics::of(&request.scenario),
             feeds: Feeds::new(&request.scenario.data, request.scenario.seed),
             request,
@@ -331,9 +334,8 @@ impl Run {
         drop((groups, events));
         self.undo_events(&hooks).await;
         // What was never begun leaves nothing to put back in order.
-        let after = self.hooks(&hooks, &scenario.after, || self.stop.is_at_once() || !self.begun.get());
-        if let Some(Err(error)) = self.in_time(after).await {
-            tracing::warn!(scenario = &*scenario.name, "{error}");
+        if self.begun.get() {
+            self.put_back(&hooks).await;
         }
         trouble
     }

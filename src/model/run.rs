@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 /// The `schema` field of every document written.
 pub const SCHEMA: &str = "plimsoll/run/1";
 
+/// The reason of a run that was ended early by somebody.
+pub const STOPPED: &str = "stopped by a person or a signal before its planned end";
+
 /// What a run came to. The order is that of precedence when several apply to parts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -463,4 +466,11 @@ pub struct RunSummary {
     pub version: String,
     /// Seed of everything random in the run.
     pub seed: u64,
+}
+
+impl RunSummary {
+    /// Whether a person or a signal ended it, whatever its verdict is.
+    pub fn was_stopped(&self) -> bool {
+        self.verdict == Verdict::Interrupted || self.reasons.iter().any(|reason| reason == STOPPED)
+    }
 }

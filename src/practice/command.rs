@@ -1,5 +1,7 @@
 //! `plimsoll target`: the practice target on its own.
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{knobs::Knobs, target};
 
 /// What `plimsoll target --help` says first.
@@ -39,7 +41,9 @@ pub struct TargetArgs {
 pub async fn main(args: TargetArgs) -> anyhow::Result<()> {
     let target = target::start(args.knobs).await?;
     print!("{}", hints(&target.url()));
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    // They pause and release daemons; whoever sends them to all of us does not mean to end this.
+    drop((signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?));
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminated.recv() => {}

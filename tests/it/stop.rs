@@ -202,7 +202,7 @@ async fn a_hook_that_hangs_has_five_seconds_or_until_the_second_signal() {
         // It is cut when the grace and the hooks' time since the signal are over, whenever the hook began.
         assert!(twice || took >= Duration::from_secs(3), "{took:?}");
         let runs = documents(&daemon.data());
-        assert_eq!((runs.len(), runs[0]["verdict"].as_str()), (1, Some("interrupted")), "{runs:?}");
+        assert_eq!((runs.len(), runs[0]["verdict"].as_str()), (1, Some("fail")), "{runs:?}");
         assert_eq!(received(&target, "/after").len(), 1);
     }
 }

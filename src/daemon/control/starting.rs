@@ -134,6 +134,9 @@ impl Control {
         }
         let run_id = (self.ids)(now);
         self.agenda.started(scenario, run_id.clone());
+        // Should the process be killed, the next one finds it.
+        let fate = Fate::Ran(run_id.to_string());
+        self.batch.ledger.push(LedgerRow { scenario: scenario.clone(), due: now.wall, fate });
         self.launch(run_id.clone(), scenario, Trigger::Manual, now.wall, now);
         Ok(run_id)
     }

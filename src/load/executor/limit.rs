@@ -52,6 +52,8 @@ struct Desk {
     most: Cell<usize>,
     released: Cell<u64>,
     kept: Cell<u64>,
+    /// Why the first of them was kept.
+    why: RefCell<Option<String>>,
 }
 
 /// Tries the limit; what it found.
@@ -65,6 +67,7 @@ pub(super) async fn limit(crew: &Rc<Crew>, spec: &LimitSpec) -> Value {
         most: Cell::new(0),
         released: Cell::new(0),
         kept: Cell::new(0),
+        why: RefCell::default(),
     });
     let stop = &crew.shared.stop;
     let mut cycles = 0;
@@ -76,12 +79,17 @@ pub(super) async fn limit(crew: &Rc<Crew>, spec: &LimitSpec) -> Value {
     if stop.cause() == Some(Cause::Timeout) {
         crew.shared.recorder.drop_many(DropReason::Deadline, plan.total() - desk.begun.get());
     }
-    json!({
+    let mut found = json!({
         "cycles": cycles,
         "held_at_once": desk.most.get(),
         "released": desk.released.get(),
         "not_released": desk.kept.get(),
-    })
+    });
+    if desk.kept.get() > 0 {
+        let why = desk.why.take().unwrap_or_else(|| "the run was stopped before they were".to_owned());
+        found["why_not_released"] = why.into();
+    }
+    found
 }
 
 impl Desk {
@@ -171,7 +179,11 @@ impl Desk {
             spawn_local(async move {
                 loop {
                     let Some(held) = due.borrow_mut().pop() else { return };
-                    let ok = desk.give_back(&aboard.crew.shared, held).await;
+                    let given_back = desk.give_back(&aboard.crew.shared, held).await;
+                    let ok = given_back.is_ok();
+                    if let Err(why) = given_back {
+                        desk.why.borrow_mut().get_or_insert(why);
+                    }
                     aboard.crew.shared.recorder.hook(ok);
                     done.set(done.get() + u64::from(ok));
                 }
@@ -192,20 +204,28 @@ impl Desk {
         self.kept.set(self.kept.get() + owed - done.get());
     }
 
-    async fn give_back(&self, shared: &Shared, mut held: Held) -> bool {
-        let mut all = true;
+    /// Fails with the words of the first step that did not end ok; the others are done all the same.
+    async fn give_back(&self, shared: &Shared, mut held: Held) -> Result<(), String> {
+        let mut all = Ok(());
         for step in &self.spec.release {
-            let mut ok = false;
+            let mut done = Ok(());
             for _ in 0..TRIES {
-                let Some(permit) = admitted(shared).await else { return false };
-                let performed = shared.perform(step, &held.scope, clock::mono(), &mut held.conn, None).await;
+                let Some(permit) = admitted(shared).await else {
+                    return Err(format!("`{}` was not sent: the run was cut before its turn", step.name));
+                };
+                let landing = shared.perform(step, &held.scope, clock::mono(), &mut held.conn, None).await.landing;
                 drop(permit);
-                ok = performed.landing.class.outcome == Outcome::Ok;
-                if ok || shared.stop.is_draining() {
+                done = if landing.class.outcome == Outcome::Ok {
+                    Ok(())
+                } else {
+                    let why = format!("`{}` did not end ok ({}): {}", step.name, landing.class.reason, landing.detail);
+                    Err(shared.redactor.redact(&why))
+                };
+                if done.is_ok() || shared.stop.is_draining() {
                     break;
                 }
             }
-            all &= ok;
+            all = all.and(done);
         }
         all
     }

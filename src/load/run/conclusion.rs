@@ -98,6 +98,7 @@ impl Run {
             history: &self.request.history,
             windows: &self.windows.borrow(),
             interrupted: self.stop.cause() == Some(Cause::Person),
+            left_changed: self.left_changed.borrow().clone(),
             trouble: trouble
                 .or_else(|| self.crashed())
                 .or_else(|| self.not_begun(summary.sent))

@@ -63,14 +63,19 @@ impl Happening {
         self.scope.replace(Some(scope));
     }
 
-    /// What did not go well, in words.
-    fn trouble(&self) -> impl Iterator<Item = String> {
-        let at = human_seconds(self.event.at.as_secs_f64());
-        let failed = |what: &str, result: &RefCell<Option<Result<(), String>>>| {
-            let why = result.borrow().as_ref().and_then(|done| done.as_ref().err().cloned())?;
-            Some(format!("{what} at {at}: {why}"))
-        };
-        [failed("the event", &self.done), failed("the undoing of the event", &self.undone)].into_iter().flatten()
+    /// What did not go well when it was done, in words.
+    fn trouble(&self) -> Option<String> {
+        let why = self.done.borrow().as_ref().and_then(|done| done.as_ref().err().cloned())?;
+        Some(format!("the event at {}: {why}", human_seconds(self.event.at.as_secs_f64())))
+    }
+
+    /// How its undoing ended.
+    fn undone(&self, run: &Run, done: Result<(), String>) {
+        if let Err(why) = &done {
+            let at = human_seconds(self.event.at.as_secs_f64());
+            run.leaves_changed(format!("the undoing of the event at {at}: {why}"));
+        }
+        self.undone.replace(Some(done));
     }
 
     fn report(&self) -> EventReport {
@@ -134,7 +139,7 @@ impl Run {
                 continue;
             };
             if self.stop.is_at_once() {
-                happening.undone.replace(Some(Err("the run was cut".to_owned())));
+                happening.undone(self, Err("the run was cut".to_owned()));
                 continue;
             }
             let mut scope = match happening.scope.take() {
@@ -147,13 +152,13 @@ impl Run {
             let done = self.in_time(hook).await;
             self.hooking.set(false);
             let done = done.unwrap_or_else(|| Err(Some(format!("`{}` took too long", undo.name))));
-            happening.undone.replace(Some(done.map_err(|why| why.unwrap_or_else(|| "it was cut".to_owned()))));
+            happening.undone(self, done.map_err(|why| why.unwrap_or_else(|| "it was cut".to_owned())));
         }
     }
 
-    /// What of it did not go well: then the run was not the one that was asked for, or the target is not as it was.
+    /// What of it did not go well: then the run was not the one that was asked for.
     pub(super) fn event_trouble(&self) -> Option<String> {
-        let mut all = self.happenings.iter().flat_map(Happening::trouble);
+        let mut all = self.happenings.iter().filter_map(Happening::trouble);
         let first = all.next()?;
         let more = all.count();
         Some(if more == 0 { first } else { format!("{first} (and {more} more: see the events)") })

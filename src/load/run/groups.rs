@@ -164,9 +164,16 @@ impl Run {
     }
 
     fn found(&self, found: Option<Value>) {
-        if found.is_some() {
-            self.findings.borrow_mut().limit = found;
+        let Some(found) = found else { return };
+        let count = |key: &str| found[key].as_u64().unwrap_or_default();
+        let (released, kept) = (count("released"), count("not_released"));
+        if kept > 0 {
+            let why = found["why_not_released"].as_str().unwrap_or_default();
+            let all = released + kept;
+            let places = if all == 1 { "place was" } else { "places were" };
+            self.leaves_changed(format!("{kept} of {all} {places} not released: {why}"));
         }
+        self.findings.borrow_mut().limit = Some(found);
     }
 
     /// What the schedule's timeout leaves no time for was planned all the same, where the plan is a number.

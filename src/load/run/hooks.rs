@@ -1,6 +1,6 @@
 //! What is sent before the load and after it, one request at a time and beside the gate.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use super::Run;
 use crate::{
@@ -60,5 +60,28 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// `after:`, which puts the target back in order.
+    pub(super) async fn put_back(&self, shared: &Rc<Shared>) {
+        let steps = &self.request.scenario.after;
+        let sent = Cell::new(0);
+        let over = || {
+            let over = self.stop.is_at_once();
+            sent.set(sent.get() + usize::from(!over));
+            over
+        };
+        let why = match self.in_time(self.hooks(shared, steps, over)).await {
+            Some(Ok(())) if sent.get() == steps.len() => return,
+            Some(Err(why)) => why,
+            _ => "the run was stopped before it was done".to_owned(),
+        };
+        self.leaves_changed(format!("`after:` did not go well: {why}"));
+    }
+
+    /// The target is not as it was.
+    pub(super) fn leaves_changed(&self, why: String) {
+        tracing::warn!(scenario = &*self.request.scenario.name, "{why}");
+        self.left_changed.borrow_mut().push(why);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         clock::{self, Clock, SystemClock},
         expr::Threshold,
         labels::Labels,
-        run::{EventResult, RunSummary, Trigger},
+        run::{EventResult, RunSummary, Trigger, Verdict},
         scenario::{
             Arrangement, Arrivals, Executor, Group, LimitSpec, RecoverySpec, Repeat, Scenario, SearchSpec,
             SearchVariable, Step, TimedEvent,
@@ -119,7 +119,7 @@ async fn on_fake(
         }
         run.load(&groups, &hooks, dialer).await.expect("a timer");
         run.undo_events(&hooks).await;
-        run.hooks(&hooks, &scenario.after, || false).await.expect("they go well");
+        run.put_back(&hooks).await;
     };
     beside(side, whole).await;
     run.flush();
@@ -358,6 +358,56 @@ async fn a_limit_says_what_it_held() {
     let run = quietly(change, answers_after(10)).await;
     assert_eq!(run.limit.expect("findings")["cycles"], 2);
     assert_eq!(run.planned, 10);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_is_not_released_or_undone_fails_even_a_run_that_was_stopped() {
+    let check = async |limit: bool, stopped: bool, expected: &str| {
+        let held = LimitSpec {
+            hold: 3,
+            over: 0,
+            free: 0,
+            cycles: 1,
+            per_user: None,
+            bystanders: 0,
+            race: 0,
+            acquire: vec![get("acquire", "/acquire")],
+            release: vec![get("release", "/release")],
+        };
+        let change = |scenario: &mut Scenario| {
+            if limit {
+                scenario.groups = vec![Arc::new(group(Executor::Limit(Box::new(held))))];
+            } else {
+                scenario.groups = vec![Arc::new(group(rate(1.0, 60)))];
+                scenario.events =
+                    vec![TimedEvent { at: s(1), act: get("break", "/break"), undo: Some(get("mend", "/mend")) }];
+            }
+        };
+        // The places are granted; what follows is not answered well.
+        let begun = clock::mono();
+        let fake = Fake::new(move |_| {
+            let at = clock::mono().saturating_duration_since(begun);
+            answer(1000, if at < if limit { s(1) } else { s(2) } { 200 } else { 404 })
+        });
+        let mut whole = scenario();
+        whole.thresholds.clear();
+        change(&mut whole);
+        let policy = Policy { max_rate: 1e9, max_concurrency: 100_000, ..Policy::default() };
+        let meanwhile = async |run: &Run| {
+            tokio::time::sleep(Duration::from_millis(if limit { 500 } else { 3500 })).await;
+            if stopped {
+                run.stop.drain(Cause::Person);
+            }
+        };
+        let (run, _) = Box::pin(on_fake(whole, policy, &Rc::new(fake), meanwhile)).await;
+        assert_eq!((run.verdict, run.was_stopped()), (Verdict::Fail, stopped), "{:?}", run.reasons);
+        assert!(run.reasons.iter().any(|reason| reason.starts_with(expected)), "{:?}", run.reasons);
+        assert!(!stopped || run.reasons[0].starts_with(expected), "{:?}", run.reasons);
+    };
+    let released = "1 of 1 place was not released: `release` did not end ok (status)";
+    check(true, true, released).await;
+    check(true, false, released).await;
+    check(false, true, "the undoing of the event at 1 s: `mend` did not end ok (status)").await;
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

@@ -44,7 +44,8 @@ async fn a_second_signal_cuts_at_once_and_the_cut_is_interrupted() {
     going.handle.drain();
     going.handle.cut();
     let done = going.done().await;
-    assert_eq!((done.ledger().as_str(), done.run.verdict.as_str()), ("interrupted=5", "interrupted"));
+    assert_eq!((done.ledger().as_str(), done.run.verdict.as_str()), ("interrupted=5", "fail"));
+    assert_eq!(done.run.reasons[0], "`after:` did not go well: the run was stopped before it was done");
     assert_eq!(done.run.iterations.interrupted, 5);
     assert!(done.took < Duration::from_secs(10), "{:?}", done.took);
     assert_eq!(target.log().received, 5, "the second signal leaves no time for hooks");
@@ -60,7 +61,7 @@ async fn hooks_run_after_a_drain_that_took_all_its_grace() {
     wait_until("both are there", PATIENCE, async || (target.log().received == 2).then_some(())).await;
     going.handle.drain();
     let done = going.done().await;
-    assert_eq!(done.run.verdict.as_str(), "interrupted");
+    assert_eq!(done.run.verdict.as_str(), "fail", "what should put the target back did not");
     assert_eq!(done.run.hooks.failed, 1, "the hook was sent, though it was not answered");
     assert_eq!(target.log().by_path["/after"].received, 1);
 }
