@@ -153,7 +153,11 @@ async fn a_second_sigterm_cuts() {
     assert_eq!(status.code(), Some(0));
     assert!(took <= Duration::from_millis(2500), "{took:?}");
     let runs = documents(&daemon.data());
-    assert_eq!((runs.len(), runs[0]["verdict"].as_str()), (1, Some("interrupted")), "{runs:?}");
+    assert_eq!(
+        (runs.len(), runs[0]["verdict"].as_str()),
+        (1, Some("fail")),
+        "what `after:` puts back is not: {runs:?}"
+    );
     assert_ledger(&runs[0]);
     assert_eq!(runs[0]["sent"], runs[0]["outcomes"]["interrupted"]);
 }

@@ -145,12 +145,12 @@ async fn events_are_undone_after_an_abort_and_their_failures_are_said() {
     wait_until("the event happened", PATIENCE, async || (there() == 1).then_some(())).await;
     going.handle.drain();
     let done = going.done().await;
-    assert_eq!(done.run.verdict.as_str(), "interrupted");
+    assert_eq!(done.run.verdict.as_str(), "fail", "what was done is not undone");
     assert_eq!((there(), done.run.hooks.failed), (2, 2), "undone all the same");
     assert_eq!(target.log().by_path.get("/never").map(|path| path.received), None, "nothing to undo");
     insta::assert_snapshot!(
         done.run.reasons[0],
-        @"the event at 200 ms: `GET /fir/0` did not end ok (status): status 404 Not Found (and 1 more: see the events)"
+        @"the undoing of the event at 200 ms: `GET /fir/1` did not end ok (status): status 404 Not Found"
     );
     let results: Vec<_> = done.run.events.iter().map(|event| event.result).collect();
     assert_eq!(results, [EventResult::Failed, EventResult::NotReached]);
