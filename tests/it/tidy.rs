@@ -176,7 +176,14 @@ fn pure_files_stay_pure() {
 
 #[test]
 fn files_and_functions_are_short() {
-    report(&sources().iter().flat_map(Source::lengths).collect::<Vec<_>>());
+    let mut found: Vec<_> = sources().iter().flat_map(Source::lengths).collect();
+    for path in files(&root().join("src"), "rs").into_iter().filter(|path| is_test(path)) {
+        let lines = read(&path).lines().count();
+        if lines > FILE_LINES {
+            found.push(format!("{}:1: {lines} lines of tests, {FILE_LINES} at most: split it by subject", show(&path)));
+        }
+    }
+    report(&found);
 }
 
 #[test]
@@ -387,9 +394,12 @@ fn files(path: &Path, ext: &str) -> Vec<PathBuf> {
 /// The files of `src` that are not tests.
 fn sources() -> Vec<Source> {
     let all = files(&root().join("src"), "rs").into_iter();
-    all.filter(|p| !p.ends_with("tests.rs") && !p.components().any(|c| c.as_os_str() == "tests"))
-        .map(|p| Source::new(&show(&p), read(&p)))
-        .collect()
+    all.filter(|p| !is_test(p)).map(|p| Source::new(&show(&p), read(&p))).collect()
+}
+
+/// Whether a file of `src` holds tests only.
+fn is_test(path: &Path) -> bool {
+    path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 /// Names that look like a metric of ours and are in no line of the catalogue.
