@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 
 use crate::{
@@ -172,6 +172,17 @@ impl Prober {
         let ends = self.opener.tls().and_then(|tls| tls.certificate_ends());
         serde_json::json!({"not_after": ends.map(|ends| ends.to_string())}).to_string()
     }
+}
+
+/// The target's own headers.
+fn add_headers(headers: &mut HeaderMap, target: &Target, scope: &Arc<Scope>) -> Result<(), ProbeError> {
+    for (name, template) in &target.headers {
+        let value = HeaderValue::try_from(fill(template, scope)?).map_err(|_| {
+            failed(fail::CAPTURE, format!("header {name}: its value holds bytes a header cannot carry"))
+        })?;
+        headers.insert(name, value);
+    }
+    Ok(())
 }
 
 /// A template filled in. A value that is missing is one that no earlier answer held.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, HeaderValue, Method, Request, header};
+use ::http::{HeaderMap, Method, Request, header};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
 
-use super::{MAX_ANSWER, ProbeError, Reply, failed, fill};
+use super::{MAX_ANSWER, ProbeError, Reply, add_headers, failed};
 use crate::{
     http::{
         exchange::{Keep, Want},
@@ -49,12 +49,7 @@ pub(super) fn request(target: &Target, service: &str, scope: &Arc<Scope>) -> Res
         .header(header::TE, "trailers")
         .body(body.freeze())
         .map_err(|error| failed(fail::PROTOCOL, error.to_string()))?;
-    for (name, template) in &target.headers {
-        let value = HeaderValue::try_from(fill(template, scope)?).map_err(|_| {
-            failed(fail::CAPTURE, format!("header {name}: its value holds bytes a header cannot carry"))
-        })?;
-        request.headers_mut().insert(name, value);
-    }
+    add_headers(request.headers_mut(), target, scope)?;
     Ok(request)
 }
 

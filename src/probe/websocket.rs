@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderValue, Request, header};
+use ::http::{Request, header};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::{
@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, error::ProtocolError, handshake::client::generate_key, protocol::WebSocketConfig},
 };
 
-use super::{MAX_ANSWER, ProbeError, Reply, broken, failed, fill};
+use super::{MAX_ANSWER, ProbeError, Reply, add_headers, broken, failed};
 use crate::{
     http::{request::AGENT, scope::Scope, stream::Metered},
     model::{clock, outcome::fail, scenario::Target, scenario::TextMatch},
@@ -33,12 +33,7 @@ pub(super) fn request(target: &Target, path: &str, scope: &Arc<Scope>) -> Result
         .header(header::SEC_WEBSOCKET_KEY, generate_key())
         .body(())
         .map_err(|error| failed(fail::CAPTURE, format!("path `{path}`: {error}")))?;
-    for (name, template) in &target.headers {
-        let value = HeaderValue::try_from(fill(template, scope)?).map_err(|_| {
-            failed(fail::CAPTURE, format!("header {name}: its value holds bytes a header cannot carry"))
-        })?;
-        request.headers_mut().insert(name, value);
-    }
+    add_headers(request.headers_mut(), target, scope)?;
     Ok(request)
 }
 
